@@ -1,0 +1,3 @@
+from latentedit.cli import main
+
+main()

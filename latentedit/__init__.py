@@ -1,0 +1,33 @@
+"""latentedit: sliders for pretrained image generators, found afterwards in their latent space."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "load_generator": "generators", "register_generator": "generators",
+    "load_tagger": "taggers", "register_tagger": "taggers",
+    "open_samples": "store", "Samples": "store",
+    "sample": "sampling", "tag": "tagging", "Moments": "moments",
+    "Direction": "direction", "DirectionBank": "direction", "TagPair": "knowledge",
+    "fit_directions": "directions", "register_finder": "directions",
+    "edit": "editing", "rescore": "metrics",
+}  # fmt: skip
+
+__all__ = [*_HOME]
+
+
+def __getattr__(name: str) -> Any:
+    """Public names are imported when first used, so that ``import latentedit`` stays light."""
+    if name not in _HOME:
+        raise AttributeError(f"module 'latentedit' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"latentedit.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOME])

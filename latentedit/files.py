@@ -1,0 +1,107 @@
+"""Writing files so that a file is whole or not there, and hashing them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from latentedit.errors import LatentEditError
+
+_TEMPORARY = ".tmp-"
+
+
+@contextmanager
+def atomic_write(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary path beside ``path`` that takes its place when the block ends without an error.
+
+    The folder is made when it is missing; the temporary file keeps the suffix, is flushed to the
+    disk before it takes the name, and is removed when anything goes wrong, Ctrl-C included.
+
+    Raises:
+        LatentEditError: the disk is full, the folder cannot be written to, a file is in its place.
+    """
+    path = Path(path)
+    temporary = path.with_name(f"{_TEMPORARY}{secrets.token_hex(4)}-{path.name}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        _flush(temporary)
+        os.replace(temporary, path)
+        _flush_folder(path.parent)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise LatentEditError(f"cannot write {path}: {reason}; make room, or choose another place") from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink()
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDWR)  # Windows flushes only what is open for writing
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _flush_folder(folder: Path) -> None:
+    # The new name itself is on the disk only after this; some systems cannot open a folder.
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def remove_temporary_files(folder: Path, pattern: str) -> None:
+    """Remove what killed runs of :func:`atomic_write` left of the files in ``folder`` that fit a glob pattern."""
+    for left in folder.glob(f"{_TEMPORARY}????????-{pattern}"):
+        with suppress(OSError):
+            left.unlink()
+
+
+def sha256_of(path: Path) -> str:
+    """Hexadecimal sha256 of a file's bytes."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+@contextmanager
+def only_writer(folder: Path) -> Iterator[None]:
+    """Make a folder when it is missing, and keep other processes from writing to it; reading stays free.
+
+    Nothing is left behind, whatever ends the process. Systems without ``flock`` are not guarded.
+
+    Raises:
+        LatentEditError: another process is writing there, or the folder cannot be made.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise LatentEditError(f"{folder} is a file; name a folder")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise LatentEditError(f"cannot make folder {folder}: {error.strerror}; choose another place") from error
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        yield
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise LatentEditError(f"another process is writing to {folder}; wait for it to end") from error
+        except OSError:
+            pass  # a file system without locks
+        yield
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,142 @@
+"""``avatar``: the bundled image-to-image generator of cartoon faces, 128 x 128.
+
+Content is a pose (n, 4); style codes are 256-d, one per slot if wanted. How it was trained:
+``data/README.md``; its networks: :mod:`latentedit.generators.avatar_network`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from latentedit.errors import DamagedFileError, LatentEditError
+from latentedit.generators import avatar_network as network
+from latentedit.generators.base import match_content, per_slot, seed_latents, truncate, weights_id
+from latentedit.shipped import shipped
+
+UPRIGHT = (0.8, 0.0, 0.0, 0.0)
+WEIGHTS = "data/avatar-generator.safetensors"
+
+
+class AvatarNetworks(nn.Module):
+    """All networks of the generator under the names that the weight file uses."""
+
+    mean_code: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.flow = network.Flow()
+        self.styler = network.Styler()
+        self.decoder = network.Decoder()
+        self.style_encoder = network.StyleEncoder()
+        self.pose_encoder = network.PoseEncoder()
+        self.register_buffer("mean_code", torch.zeros(network.W_DIM))
+
+
+class AvatarGenerator:
+    """The bundled generator; fulfils :class:`latentedit.generators.Generator` and ``encode``."""
+
+    z_dim = network.Z_DIM
+    dim = network.W_DIM
+    layers = network.Decoder.slots
+    resolution = network.RESOLUTION
+
+    def __init__(self, networks: AvatarNetworks, id: str) -> None:
+        self.id = id
+        self.networks = networks.eval().requires_grad_(False)
+        self._flow = network.Flow().double().eval().requires_grad_(False).to(networks.mean_code.device)
+        self._flow.load_state_dict(networks.flow.state_dict())
+
+    @property
+    def default_contents(self) -> Path:
+        """Folder of the bundled content pictures."""
+        return shipped("data/contents")
+
+    @property
+    def _device(self) -> torch.device:
+        return self.networks.mean_code.device
+
+    @property
+    def _dtype(self) -> torch.dtype:
+        return self.networks.mean_code.dtype
+
+    @torch.inference_mode()
+    def map(
+        self, z: Tensor, *, label: int | None = None, truncation: float = 1.0, truncation_layers: int | None = None
+    ) -> Tensor:
+        """z (n, 64) to style codes (n, 256) float32; (n, 7, 256) when ``truncation_layers`` is given.
+
+        The flow runs in float64, so that a code does not depend on the batch it is computed in.
+
+        Raises:
+            LatentEditError: z of another width, or a label: this generator has none.
+        """
+        if label is not None:
+            raise LatentEditError("the avatar generator has no labels; leave label out")
+        if z.ndim != 2 or z.shape[1] != self.z_dim:
+            raise LatentEditError(f"z has shape {tuple(z.shape)}; this generator takes (n, {self.z_dim})")
+        identity = self._flow(z.to(self._device, torch.float64))
+        codes = self.networks.styler(identity.to(self._dtype)).float()
+        return truncate(codes, self.networks.mean_code.float(), truncation, truncation_layers, len(self.layers))
+
+    def sample_codes(self, seeds: Sequence[int], *, label: int | None = None, truncation: float = 1.0) -> Tensor:
+        """Style codes (n, 256) float32 of seeds."""
+        return self.map(seed_latents(seeds, self.z_dim), label=label, truncation=truncation)
+
+    @torch.inference_mode()
+    def decode(self, codes: Tensor, *, content: Tensor | None = None, noise: str | int = "stored") -> Tensor:
+        """Codes (n, 256) or (n, 7, 256) to pictures (n, 3, 128, 128) float32, about [-1, 1].
+
+        Args:
+            codes: style codes.
+            content: poses (n, 4) or (1, 4) from :meth:`encode`; upright when none is given.
+            noise: taken and ignored, as this generator has no noise inputs.
+        """
+        slots = per_slot(codes.to(self._device), len(self.layers), self.dim)
+        pose = torch.tensor([UPRIGHT]) if content is None else content
+        pose = match_content(pose.to(self._device, torch.float32), len(codes))
+        upright = self.networks.decoder(slots.to(self._dtype)).float()
+        return network.warp(upright, network.affine(pose), self.resolution)
+
+    @torch.inference_mode()
+    def encode(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Pictures (n, 3, 128, 128) in [-1, 1] to content (n, 4) and style z (n, 64), both float32.
+
+        ``map`` of that z gives the style code which redraws the same face; it knows the faces of
+        the art it was trained on, and answers any other picture with one of them.
+        """
+        images = images.to(self._device, self._dtype)
+        pose = self.networks.pose_encoder(images).float()
+        upright = network.warp(images.float(), network.invert(network.affine(pose)), network.CANONICAL)
+        identity, _ = self.networks.style_encoder(upright.to(self._dtype))
+        return pose, self._flow(identity.double(), backward=True).float()
+
+    def style_weights(self) -> dict[str, Tensor]:
+        """Weights (m, 256) of every slot's affine layer, in slot order."""
+        convs = [*self.networks.decoder.convs, self.networks.decoder.to_rgb]
+        return {name: conv.affine.weight.float().clone() for name, conv in zip(self.layers, convs, strict=True)}
+
+
+def load(argument: str, options: dict[str, str], *, device: torch.device, dtype: torch.dtype) -> AvatarGenerator:
+    """The bundled generator, or one trained by ``scripts/avatar`` as ``avatar:FILE``.
+
+    Raises:
+        LatentEditError: options, of which it has none.
+        DamagedFileError: the file is missing or is not its weights.
+    """
+    if options:
+        raise LatentEditError(f"the avatar generator has no options; got {', '.join(options)}")
+    path = Path(argument) if argument else shipped(WEIGHTS)
+    networks = AvatarNetworks()
+    try:
+        networks.load_state_dict({name: tensor.float() for name, tensor in load_file(path).items()})
+    except (OSError, SafetensorError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise DamagedFileError(f"{path} does not hold the avatar generator's weights: {reason}") from error
+    identity = weights_id("avatar", networks.state_dict())
+    return AvatarGenerator(networks.to(device, dtype), identity)

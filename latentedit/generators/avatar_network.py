@@ -1,0 +1,174 @@
+"""The networks of the bundled ``avatar`` generator.
+
+Content is *where things are*: a similarity transform (rotation, scale, shift) that a small
+network reads off a picture. Style is *who it is*: a code that modulates the convolutions of a
+decoder which always draws the face upright in a canonical frame; the transform then places it.
+
+* Modulated convolution: Karras et al., "Analyzing and Improving the Image Quality of StyleGAN"
+  (2020), section 2.2.
+* Placing a picture by a differentiable transform: Jaderberg et al., "Spatial Transformer
+  Networks" (2015).
+* Mapping as a flow from N(0, I) to the codes of real pictures: Lipman et al., "Flow Matching for
+  Generative Modeling" (2023); Liu et al., "Flow Straight and Fast" (2023).
+
+No convolution runs above 36 x 36: the last one writes 4 x 4 pixels a cell (Shi et al., 2016).
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+Z_DIM = 64
+W_DIM = 256
+CANONICAL = 144
+RESOLUTION = 128
+FLOW_STEPS = 24
+
+
+class ModulatedConv(nn.Module):
+    """A convolution whose input channels are scaled by a style code, then demodulated."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int = 3, *, demodulate: bool = True) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(outputs, inputs, kernel, kernel) / (inputs * kernel**2) ** 0.5)
+        self.bias = nn.Parameter(torch.zeros(outputs))
+        self.affine = nn.Linear(W_DIM, inputs)
+        nn.init.normal_(self.affine.weight, 0.0, W_DIM**-0.5)
+        nn.init.ones_(self.affine.bias)
+        self.demodulate = demodulate
+
+    def forward(self, x: Tensor, w: Tensor) -> Tensor:
+        style = self.affine(w)  # (n, inputs)
+        x = F.conv2d(x * style[:, :, None, None], self.weight, padding=self.weight.shape[-1] // 2)
+        if self.demodulate:
+            power = style.square() @ self.weight.square().sum((2, 3)).t()  # (n, outputs)
+            x = x * torch.rsqrt(power + 1e-8)[:, :, None, None]
+        return x + self.bias[None, :, None, None]
+
+
+class Decoder(nn.Module):
+    """Style codes, one per slot, to an upright face: (n, slots, W_DIM) -> (n, 3, 144, 144)."""
+
+    # (side, inputs, outputs) of each modulated convolution; the head writes 4 x 4 pixels a cell.
+    plan = ((9, 192, 192), (9, 192, 192), (18, 192, 160), (18, 160, 128), (36, 128, 96), (36, 96, 80))
+    slots = tuple(f"conv{i}" for i in range(len(plan))) + ("to_rgb",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.const = nn.Parameter(torch.randn(1, self.plan[0][1], 9, 9) * 0.3)
+        self.convs = nn.ModuleList(ModulatedConv(i, o) for _, i, o in self.plan)
+        self.to_rgb = ModulatedConv(self.plan[-1][2], 48, demodulate=False)
+
+    def forward(self, w: Tensor) -> Tensor:
+        x = self.const.expand(len(w), -1, -1, -1)
+        for i, (conv, (side, _, _)) in enumerate(zip(self.convs, self.plan, strict=True)):
+            if x.shape[-1] != side:
+                x = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+            x = F.leaky_relu(conv(x, w[:, i]), 0.2)
+        return F.pixel_shuffle(self.to_rgb(x, w[:, -1]), 4)
+
+
+def _block(inputs: int, outputs: int, stride: int = 2) -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(inputs, outputs, 3, stride, 1), nn.GroupNorm(8, outputs), nn.LeakyReLU(0.2))
+
+
+class StyleEncoder(nn.Module):
+    """An upright picture to the mean and log-variance of its identity code: (n, 3, 144, 144) -> 2 x (n, Z_DIM).
+
+    One branch sees the whole picture, a finer one eyes and mouth.
+    """
+
+    face = (slice(48, 120), slice(20, 108))
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.whole = nn.Sequential(
+            nn.PixelUnshuffle(4), _block(48, 96, 1), _block(96, 128), _block(128, 192), _block(192, 256), nn.Flatten()
+        )  # fmt: skip
+        self.close = nn.Sequential(
+            nn.PixelUnshuffle(2), _block(12, 48, 1), _block(48, 64), _block(64, 96), _block(96, 128), nn.Flatten()
+        )  # fmt: skip
+        self.head = nn.Linear(256 * 25 + 128 * 30, 2 * Z_DIM)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        rows, columns = self.face
+        features = torch.cat([self.whole(x), self.close(x[:, :, rows, columns])], 1)
+        mean, log_variance = self.head(features).chunk(2, 1)
+        return mean, log_variance.clamp(-8.0, 2.0)
+
+
+class PoseEncoder(nn.Module):
+    """A picture to its pose (a, b, x, y): (n, 3, 128, 128) -> (n, 4); see :func:`affine`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = nn.Sequential(
+            nn.PixelUnshuffle(4), _block(48, 48, 1), _block(48, 64), _block(64, 96), _block(96, 128),
+            nn.Flatten(), nn.Linear(128 * 16, 128), nn.LeakyReLU(0.2), nn.Linear(128, 4),
+        )  # fmt: skip
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.net(x) * 0.2 + x.new_tensor([0.8, 0.0, 0.0, 0.0])
+
+
+class Flow(nn.Module):
+    """Velocity field whose integral carries N(0, I) to the identity codes of real pictures and back."""
+
+    def __init__(self, width: int = 512, depth: int = 4) -> None:
+        super().__init__()
+        self.time = nn.Linear(32, width)
+        self.enter = nn.Linear(Z_DIM, width)
+        self.layers = nn.ModuleList(nn.Linear(width, width) for _ in range(depth))
+        self.leave = nn.Linear(width, Z_DIM)
+        nn.init.zeros_(self.leave.weight)
+        nn.init.zeros_(self.leave.bias)
+
+    def velocity(self, x: Tensor, t: Tensor) -> Tensor:
+        """Velocity at codes x (n, Z_DIM) and times t (n, 1) in [0, 1]."""
+        angles = t * torch.arange(1, 17, device=t.device) * torch.pi
+        h = self.enter(x) + self.time(torch.cat([angles.sin(), angles.cos()], 1))
+        for layer in self.layers:
+            h = h + layer(F.silu(F.layer_norm(h, h.shape[-1:])))
+        return self.leave(F.silu(h))
+
+    def forward(self, x: Tensor, *, backward: bool = False) -> Tensor:
+        """Midpoint integration from t = 0 to 1, or from 1 to 0: (n, Z_DIM) -> (n, Z_DIM)."""
+        step = (-1.0 if backward else 1.0) / FLOW_STEPS
+        for i in range(FLOW_STEPS):
+            t = x.new_full((len(x), 1), 1.0 + i * step if backward else i * step)
+            middle = x + 0.5 * step * self.velocity(x, t)
+            x = x + step * self.velocity(middle, t + 0.5 * step)
+        return x
+
+
+class Styler(nn.Sequential):
+    """Identity code to style code: (n, Z_DIM) -> (n, W_DIM)."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            nn.Linear(Z_DIM, W_DIM),
+            nn.LeakyReLU(0.2),
+            nn.Linear(W_DIM, W_DIM),
+            nn.LeakyReLU(0.2),
+            nn.Linear(W_DIM, W_DIM),
+        )
+
+
+def affine(pose: Tensor) -> Tensor:
+    """Poses (n, 4) to matrices (n, 2, 3) that take output to canonical coordinates, both in [-1, 1]."""
+    a, b, x, y = pose.unbind(1)
+    return torch.stack([torch.stack([a, -b, x], 1), torch.stack([b, a, y], 1)], 1)
+
+
+def invert(matrix: Tensor) -> Tensor:
+    """Inverse of affine matrices (n, 2, 3)."""
+    linear = torch.linalg.inv(matrix[:, :, :2])
+    return torch.cat([linear, -linear @ matrix[:, :, 2:]], 2)
+
+
+def warp(image: Tensor, matrix: Tensor, side: int) -> Tensor:
+    """Resample images through affine matrices (n, 2, 3) to side x side pixels, repeating the border."""
+    grid = F.affine_grid(matrix, [len(image), image.shape[1], side, side], align_corners=False)
+    return F.grid_sample(image, grid, padding_mode="border", align_corners=False)

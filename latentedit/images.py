@@ -1,0 +1,102 @@
+"""Pictures in and out: reading, 8-bit conversion, labelled grids."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw, ImageFont, ImageOps
+from torch import Tensor
+
+from latentedit.errors import LatentEditError
+
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
+
+
+def list_pictures(folder: str | Path) -> list[Path]:
+    """Picture files of a folder in name order, by suffix; subfolders are not entered.
+
+    Raises:
+        LatentEditError: no such folder, or no picture in it.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise LatentEditError(f"{str(folder)!r} is not a folder; name a folder of pictures")
+    found = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and p.is_file())
+    if not found:
+        raise LatentEditError(f"no picture in {str(folder)!r}; it takes {', '.join(sorted(SUFFIXES))}")
+    return found
+
+
+def read_picture(path: str | Path, size: int) -> Tensor:
+    """A picture as (3, size, size) float32 in [-1, 1].
+
+    Turned as its EXIF says, laid on white where it is transparent, cropped to the middle square,
+    resized bilinearly.
+
+    Raises:
+        LatentEditError: there is no such file, or it is no picture that Pillow can read.
+    """
+    try:
+        with Image.open(path) as opened:
+            image = ImageOps.exif_transpose(opened)
+            if image.mode in ("RGBA", "LA", "P", "PA"):
+                image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
+            side = min(image.size)
+            left, top = (image.width - side) // 2, (image.height - side) // 2
+            image = image.convert("RGB").crop((left, top, left + side, top + side))
+            image = image.resize((size, size), Image.Resampling.BILINEAR)
+    except FileNotFoundError as error:
+        raise LatentEditError(f"no picture at {str(path)!r}") from error
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise LatentEditError(f"cannot read {str(path)!r} as a picture: {error}") from error
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1).float() / 127.5 - 1
+
+
+def to_uint8(images: Tensor) -> np.ndarray:
+    """Pictures (n, 3, H, W) in [-1, 1] to (n, H, W, 3) uint8: floor(clip((x + 1) * 127.5 + 0.5, 0, 255))."""
+    scaled = ((images.float() + 1) * 127.5 + 0.5).clamp(0, 255).floor()
+    return scaled.to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+
+
+def grid(
+    images: Tensor,
+    columns: int,
+    *,
+    column_labels: Sequence[str] = (),
+    row_labels: Sequence[str] = (),
+    title: str = "",
+    scale: int = 1,
+) -> Image.Image:
+    """Pictures (n, 3, H, W) in [-1, 1] as one labelled picture, row by row.
+
+    Args:
+        images: as many as rows times ``columns``; a last row may be shorter.
+        columns: pictures in a row.
+        column_labels: text above each column; none for no labels.
+        row_labels: text left of each row; none for no labels.
+        title: text above everything.
+        scale: each pixel becomes scale x scale.
+    """
+    pixels = to_uint8(images)
+    n, height, width, _ = pixels.shape
+    height, width, gap = height * scale, width * scale, 2
+    font = ImageFont.load_default(size=max(11, width // 10))
+    line = font.getbbox("Ag")[3] + 4
+    left = max((int(font.getlength(t)) for t in row_labels), default=-8) + 8
+    top = (line if title else 0) + (line if column_labels else 0)
+    rows = -(-n // columns)
+    sheet = Image.new("RGB", (left + columns * (width + gap), top + rows * (height + gap)), "white")
+    draw = ImageDraw.Draw(sheet)
+    if title:
+        draw.text((left or 4, 1), title, fill="black", font=font)
+    for i, text in enumerate(column_labels):
+        draw.text((left + i * (width + gap) + width // 2, top - line // 2), text, fill="black", font=font, anchor="mm")
+    for i, text in enumerate(row_labels):
+        draw.text((left - 6, top + i * (height + gap) + height // 2), text, fill="black", font=font, anchor="rm")
+    for i in range(n):
+        picture = Image.fromarray(pixels[i]).resize((width, height), Image.Resampling.NEAREST)
+        sheet.paste(picture, (left + i % columns * (width + gap), top + i // columns * (height + gap)))
+    return sheet

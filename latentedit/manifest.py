@@ -1,0 +1,250 @@
+"""The manifest of stored samples: what was sampled, and rows, bytes and sha256 of every file.
+
+``manifest.json`` is the only place that says which shards count; this module is the only one that
+knows its keys, which are the fields of :class:`Manifest` and of the records in it. Version 1 is the
+only one so far. A newer one is refused; keys that an older one lacks would take their defaults here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from latentedit import __version__
+from latentedit.errors import DamagedFileError, LatentEditError, MismatchError, UnknownNameError
+from latentedit.files import atomic_write
+
+SCHEMA_VERSION = 1
+NAME = "manifest.json"
+
+
+@dataclass(frozen=True)
+class FileRecord:
+    """What the manifest knows of a file."""
+
+    rows: int
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class TaggerRecord:
+    """A tagger whose scores are stored; its tag shards are the first ``len(shards)`` ones of the run."""
+
+    id: str
+    name: str | None
+    """As it was typed, if it was."""
+    folder: str
+    threshold: float
+    vocabulary: FileRecord
+    shards: tuple[FileRecord, ...] = ()
+
+
+@dataclass(frozen=True)
+class ContentSource:
+    """Pictures that an image-to-image generator took its contents from."""
+
+    folder: str
+    pictures: tuple[str, ...]
+    """``relative name#12 hex of the sha256 of its bytes``, in name order."""
+
+    def __str__(self) -> str:
+        digest = hashlib.sha256("\n".join(self.pictures).encode()).hexdigest()[:12]
+        return f"{len(self.pictures)} pictures of {self.folder} (together {digest})"
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What was sampled; the fields are the keys of ``manifest.json``."""
+
+    generator_id: str
+    generator: str | None
+    """Name as it was typed, if it was."""
+    dim: int
+    layers: tuple[str, ...]
+    """Slot names of the generator; they travel to the directions."""
+    seed: int
+    truncation: float
+    label: int | None
+    noise: str | int
+    contents: ContentSource | None
+    """None when the generator has no content, or its default one was used."""
+    styles_per_content: int
+    shard_size: int
+    images: bool
+    shards: tuple[FileRecord, ...] = ()
+    taggers: tuple[TaggerRecord, ...] = ()
+
+    @property
+    def rows(self) -> int:
+        """Finished rows."""
+        return sum(shard.rows for shard in self.shards)
+
+    def seeds(self, number: int, rows: int) -> np.ndarray:
+        """Seeds (rows,) int64 of the first rows of a shard."""
+        return self.seed + number * self.shard_size + np.arange(rows, dtype=np.int64)
+
+    def content_indices(self, seeds: np.ndarray) -> np.ndarray | None:
+        """Index (n,) int64 of the content of each seed, None without contents."""
+        if self.contents is None:
+            return None
+        return seeds // self.styles_per_content % len(self.contents.pictures)
+
+    def tagger(self, name: str) -> TaggerRecord:
+        """The tagger of that id, or of that name if there is one such.
+
+        Raises:
+            UnknownNameError: there is none.
+        """
+        found = [t for t in self.taggers if t.id == name] or [t for t in self.taggers if t.name == name]
+        if len(found) != 1:
+            raise UnknownNameError("tagger", name, [t.id for t in self.taggers])
+        return found[0]
+
+    def cut(self, number: int) -> Manifest:
+        """Without the shards from that number on, codes and tags."""
+        taggers = tuple(replace(t, shards=t.shards[:number]) for t in self.taggers)
+        return replace(self, shards=self.shards[:number], taggers=taggers)
+
+    def check_same_run(self, wanted: Manifest, path: Path) -> None:
+        """Check that a folder's run may be resumed or extended as ``wanted``.
+
+        Raises:
+            MismatchError: something that decides what rows hold differs.
+        """
+        fields = ["generator_id", "dim", "seed", "truncation", "label", "noise", "contents", "shard_size", "images"]
+        if self.contents is not None and wanted.contents is not None:
+            fields.append("styles_per_content")
+        for name in fields:
+            there, here = getattr(self, name), getattr(wanted, name)
+            if isinstance(there, ContentSource) and isinstance(here, ContentSource) and there.pictures == here.pictures:
+                continue  # the same pictures may lie elsewhere by now
+            if there != here:
+                raise MismatchError(
+                    f"{path} holds another run: its {name} is {there}, this one's is {here}; "
+                    "choose another folder, or delete it"
+                )
+
+
+def tagger_folder(tagger_id: str, taken: Sequence[str]) -> str:
+    """A folder name for a tagger's id, such as ``avatar-0123abcd4567``, safe on every system and not taken."""
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", tagger_id).strip(".-")[:80] or "tagger"
+    if name.casefold() in {other.casefold() for other in taken}:
+        name = f"{name}-{hashlib.sha256(tagger_id.encode()).hexdigest()[:8]}"
+    return name
+
+
+def write_manifest(path: Path, manifest: Manifest) -> None:
+    """Replace the manifest of the run in folder ``path``, atomically.
+
+    Raises:
+        LatentEditError: it cannot be written.
+    """
+    document = {"schema_version": SCHEMA_VERSION, "written_by": f"latentedit {__version__}"} | asdict(manifest)
+    with atomic_write(path / NAME) as temporary:
+        temporary.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+
+
+def read_manifest(path: Path) -> Manifest:
+    """The manifest of the run in folder ``path``.
+
+    Raises:
+        DamagedFileError: it is missing, is no manifest, or contradicts itself.
+        LatentEditError: a newer version of latentedit wrote it.
+    """
+    file = path / NAME
+    try:
+        document = json.loads(file.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise DamagedFileError(
+            f"{file} is missing, so {path} holds no samples; make some with `latentedit sample`"
+        ) from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise _unusable(file, f"it cannot be read ({error})") from error
+    schema = document.get("schema_version") if isinstance(document, dict) else None
+    if type(schema) is not int or schema < 1:
+        raise _unusable(file, "it is not a manifest of samples")
+    if schema > SCHEMA_VERSION:
+        raise LatentEditError(
+            f"{file} has schema version {schema}; this latentedit reads up to {SCHEMA_VERSION}: install a newer one"
+        )
+    try:
+        manifest = _parse(document)
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise _unusable(file, f"a key is missing or has a wrong value ({type(error).__name__}: {error})") from error
+    return manifest
+
+
+def _unusable(file: Path, reason: str) -> DamagedFileError:
+    return DamagedFileError(f"{file} is damaged: {reason}; put back a copy, or delete {file.parent} and sample again")
+
+
+def _parse(document: dict[str, Any]) -> Manifest:
+    contents = document["contents"]
+    if contents is not None:
+        contents = ContentSource(_text(contents["folder"]), tuple(_text(p) for p in contents["pictures"]))
+        if not contents.pictures:
+            raise ValueError("contents without pictures")
+    noise = document["noise"]
+    manifest = Manifest(
+        generator_id=_text(document["generator_id"]),
+        generator=_text(document["generator"], optional=True),
+        dim=_whole(document["dim"], 1),
+        layers=tuple(_text(name) for name in document["layers"]),
+        seed=_whole(document["seed"], 0),
+        truncation=float(document["truncation"]),
+        label=None if document["label"] is None else _whole(document["label"], 0),
+        noise=_text(noise) if isinstance(noise, str) else _whole(noise, 0),
+        contents=contents,
+        styles_per_content=_whole(document["styles_per_content"], 1),
+        shard_size=_whole(document["shard_size"], 1),
+        images=bool(document["images"]),
+        shards=tuple(map(_parse_file, document["shards"])),
+        taggers=tuple(map(_parse_tagger, document["taggers"])),
+    )
+    if any(shard.rows != manifest.shard_size for shard in manifest.shards[:-1]):
+        raise ValueError("a shard before the last one is not full")
+    rows = [shard.rows for shard in manifest.shards]
+    if any([s.rows for s in t.shards] != rows[: len(t.shards)] for t in manifest.taggers):
+        raise ValueError("tag shards do not match code shards")
+    return manifest
+
+
+def _parse_tagger(record: dict[str, Any]) -> TaggerRecord:
+    folder, threshold = _text(record["folder"]), float(record["threshold"])
+    if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]*", folder):  # nothing that leads out of the run
+        raise ValueError(f"folder {folder!r}")
+    if not math.isfinite(threshold):
+        raise ValueError(f"threshold {threshold}")
+    return TaggerRecord(
+        _text(record["id"]),
+        _text(record["name"], optional=True),
+        folder,
+        threshold,
+        _parse_file(record["vocabulary"]),
+        tuple(map(_parse_file, record["shards"])),
+    )
+
+
+def _parse_file(record: dict[str, Any]) -> FileRecord:
+    return FileRecord(_whole(record["rows"], 1), _whole(record["bytes"], 1), _text(record["sha256"]))
+
+
+def _whole(value: Any, least: int) -> int:
+    if type(value) is not int or value < least:
+        raise ValueError(f"{value!r} where a whole number from {least} on belongs")
+    return value
+
+
+def _text(value: Any, *, optional: bool = False) -> Any:
+    if not isinstance(value, str) and not (optional and value is None):
+        raise ValueError(f"{value!r} where text belongs")
+    return value

@@ -1,0 +1,34 @@
+"""Taggers: the contract, the registry and :func:`load_tagger`; one file a family."""
+
+from __future__ import annotations
+
+import torch
+
+from latentedit.registry import Registry
+from latentedit.taggers.base import Tagger
+
+TAGGERS = Registry(
+    "tagger",
+    "latentedit.taggers",
+    {
+        "avatar": "latentedit.taggers.avatar:load",
+        "torch": "latentedit.taggers.custom:load",
+    },
+)
+register_tagger = TAGGERS.register
+"""Decorator: registers ``load(argument, options, *, device, dtype) -> Tagger`` under a name."""
+
+
+def load_tagger(
+    name: str = "avatar", *, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32
+) -> Tagger:
+    """The tagger that ``kind:argument?key=value`` names, frozen, on ``device``.
+
+    Raises:
+        LatentEditError: unknown name, or what it names cannot be loaded.
+    """
+    load, argument, options = TAGGERS.resolve(name)
+    return load(argument, options, device=torch.device(device), dtype=dtype)
+
+
+__all__ = ["TAGGERS", "Tagger", "load_tagger", "register_tagger"]

@@ -1,0 +1,102 @@
+"""``avatar``: the bundled tagger of cartoon faces, in Danbooru's spelling.
+
+A small residual network (He et al., 2016) over 128 x 128 pictures. How it was trained and what it
+reaches: ``data/README.md``.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from latentedit.errors import DamagedFileError, LatentEditError
+from latentedit.generators.base import weights_id
+from latentedit.shipped import shipped
+
+RESOLUTION = 128
+WEIGHTS = "data/avatar-tagger.safetensors"
+TAGS = "data/avatar-tags.txt"
+
+
+class Residual(nn.Module):
+    """Two 3 x 3 convolutions with a shortcut; halves the side when the width grows."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.first = nn.Sequential(
+            nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()
+        )
+        self.second = nn.Sequential(nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False), nn.BatchNorm2d(outputs))
+        self.shortcut: nn.Module = nn.Identity()
+        if stride != 1 or inputs != outputs:
+            self.shortcut = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(self.second(self.first(x)) + self.shortcut(x))
+
+
+class TaggerNetwork(nn.Module):
+    """Pictures (n, 3, 128, 128) in [-1, 1] to logits (n, tags)."""
+
+    def __init__(self, tags: int) -> None:
+        super().__init__()
+        self.trunk = nn.Sequential(
+            nn.PixelUnshuffle(2),
+            nn.Conv2d(12, 32, 3, 1, 1, bias=False), nn.BatchNorm2d(32), nn.ReLU(),
+            Residual(32, 64, 2), Residual(64, 64, 1),
+            Residual(64, 128, 2), Residual(128, 128, 1),
+            Residual(128, 192, 2), Residual(192, 192, 1),
+        )  # fmt: skip
+        self.head = nn.Linear(2 * 192, tags)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.trunk(x)
+        return self.head(torch.cat([x.mean((2, 3)), x.amax((2, 3))], 1))
+
+
+class AvatarTagger:
+    """The bundled tagger; fulfils :class:`latentedit.taggers.Tagger`."""
+
+    threshold = 0.5
+
+    def __init__(self, network: TaggerNetwork, tags: tuple[str, ...], id: str) -> None:
+        self.id, self.tags = id, tags
+        self.network = network.eval().requires_grad_(False)
+
+    @torch.inference_mode()
+    def score(self, images: Tensor) -> Tensor:
+        """Pictures (n, 3, H, W) in [-1, 1] to scores (n, tags) float32 in [0, 1].
+
+        Pictures of another size are resized (bilinear, antialiased); values beyond [-1, 1] are cut.
+        """
+        weight = self.network.head.weight
+        images = images.to(weight.device, torch.float32).clamp(-1, 1)
+        if images.shape[-2:] != (RESOLUTION, RESOLUTION):
+            images = F.interpolate(images, (RESOLUTION, RESOLUTION), mode="bilinear", antialias=True)
+        return self.network(images.to(weight.dtype)).float().sigmoid()
+
+
+def load(argument: str, options: dict[str, str], *, device: torch.device, dtype: torch.dtype) -> AvatarTagger:
+    """The bundled tagger, or one trained by ``scripts/avatar`` as ``avatar:FILE``.
+
+    Raises:
+        LatentEditError: options, of which it has none.
+        DamagedFileError: the file is missing or is not its weights.
+    """
+    if options:
+        raise LatentEditError(f"the avatar tagger has no options; got {', '.join(options)}")
+    path = Path(argument) if argument else shipped(WEIGHTS)
+    tags = tuple(shipped(TAGS).read_text().split())
+    network = TaggerNetwork(len(tags))
+    try:
+        network.load_state_dict({name: tensor.float() for name, tensor in load_file(path).items()})
+    except (OSError, SafetensorError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise DamagedFileError(f"{path} does not hold the avatar tagger's weights: {reason}") from error
+    identity = weights_id("avatar", network.state_dict())
+    return AvatarTagger(network.to(device, dtype), tags, identity)

@@ -1,0 +1,76 @@
+"""Taggers of a user's own: ``torch:package.module:factory?key=value``.
+
+The factory returns any object with ``tags`` and ``score``; :class:`CustomTagger` fills in the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from latentedit.factory import Supplied, build
+from latentedit.generators.base import weights_id
+from latentedit.taggers.base import Tagger
+
+_ROUNDING = 1e-3  # of half precision, beyond [0, 1]
+
+
+class CustomTagger:
+    """A user's object with the whole contract of a tagger.
+
+    =============  =====================================================================
+    of the object  when it is missing
+    =============  =====================================================================
+    ``tags``       required: a tuple of different texts
+    ``score``      required: pictures (n, 3, H, W) in [-1, 1] to scores (n, tags) in [0, 1]
+    ``threshold``  0.5
+    ``id``         hash of its tensors; without any, of the factory's name and options
+    =============  =====================================================================
+
+    Its modules are moved, frozen and switched to evaluation, and run without gradients.
+
+    Raises:
+        LatentEditError: the object lacks something.
+    """
+
+    def __init__(self, supplied: Supplied, *, device: torch.device, dtype: torch.dtype) -> None:
+        self._supplied = supplied
+        supplied.require("score")
+        self.tags = supplied.words("tags")
+        threshold = supplied.get("threshold", 0.5)
+        if isinstance(threshold, bool) or not isinstance(threshold, (int, float)) or not 0 <= threshold <= 1:
+            raise supplied.error(f"threshold is {threshold!r}; it must be a number in [0, 1]")
+        self.threshold = float(threshold)
+        self.id = supplied.text("id", "") if supplied.get("id") else weights_id("torch", supplied.tensors())
+        supplied.settle(device, dtype)
+
+    def score(self, images: Tensor) -> Tensor:
+        """Pictures (n, 3, H, W) in [-1, 1] to scores (n, tags) float32 in [0, 1]."""
+        if not len(images):
+            return torch.zeros(0, len(self.tags), device=images.device)
+        shape = (len(images), len(self.tags))
+        scores = self._supplied.call("score", self._supplied.place(images))
+        scores = self._supplied.tensor("score", scores, shape, f"{shape}, one row a picture and one column a tag")
+        low, high = float(scores.min()), float(scores.max())
+        if low < -_ROUNDING or high > 1 + _ROUNDING:
+            raise self._supplied.error(
+                f"score returned values from {low:.4g} to {high:.4g}; they must be in [0, 1] (logits need a sigmoid)"
+            )
+        return scores.clamp(0, 1)
+
+
+def load(argument: str, options: Mapping[str, str], *, device: torch.device, dtype: torch.dtype) -> Tagger:
+    """The tagger that the factory ``package.module:name`` makes.
+
+    Args:
+        argument: ``package.module:name``.
+        options: keyword arguments of the factory, all text.
+        device: where its modules go.
+        dtype: of its weights.
+
+    Raises:
+        LatentEditError: it cannot be imported or called, or is no tagger.
+    """
+    return CustomTagger(build("tagger", argument, options), device=device, dtype=dtype)

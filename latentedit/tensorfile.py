@@ -1,0 +1,46 @@
+"""Safetensors files with a format name and a schema version in their metadata."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from latentedit.errors import DamagedFileError
+from latentedit.files import atomic_write
+
+
+def write_safetensors(path: str | Path, tensors: Mapping[str, NDArray[Any]], metadata: Mapping[str, str]) -> None:
+    """Write arrays and string metadata, atomically."""
+    with atomic_write(path) as temporary:
+        save_file({name: np.ascontiguousarray(value) for name, value in tensors.items()}, temporary, dict(metadata))
+
+
+def read_safetensors(
+    path: str | Path, *, format: str, schema: int, names: Iterable[str]
+) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
+    """Arrays called ``names`` and metadata of a file whose metadata say ``format`` and a known ``schema``.
+
+    Raises:
+        DamagedFileError: missing, truncated, of another kind, or written by a newer latentedit.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise DamagedFileError(f"{path}: there is no such file")
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = file.metadata() or {}
+            if metadata.get("format") != format:
+                raise DamagedFileError(f"{path}: not a {format} file (its format is {metadata.get('format')!r})")
+            if int(metadata.get("schema", "0")) > schema:
+                raise DamagedFileError(
+                    f"{path}: schema {metadata['schema']}, this latentedit reads up to {schema}; install a newer one"
+                )
+            return {name: file.get_tensor(name) for name in names}, metadata
+    except (SafetensorError, OSError, ValueError) as error:
+        raise DamagedFileError(f"{path}: damaged or not a safetensors file ({error}); write it again") from error

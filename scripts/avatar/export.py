@@ -1,0 +1,84 @@
+"""Writes the shipped files from the checkpoints: weights in half precision, tag list, contents, targets.
+
+    python export.py RENDERS GENERATOR POSE FLOW TAGGER --out ../../data
+
+RENDERS also holds `held` (Adventurer) and `ava` (Avataaars) from render.mjs; the last 64 Avataaars
+become contents in random poses, the last 200 held-out Adventurers the target set.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import torch
+from labels import TAGS
+from PIL import Image
+from renders import load_pixels, random_pose, to_images
+from safetensors.torch import save_file
+from torch import Tensor
+from train_flow import sub_state
+
+from latentedit.generators.avatar import AvatarNetworks
+from latentedit.generators.avatar_network import RESOLUTION, affine, warp
+from latentedit.generators.base import seed_latents
+from latentedit.images import to_uint8
+from latentedit.taggers.avatar import TaggerNetwork
+
+CONTENTS, TARGETS = 64, 200
+
+
+def half(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in state.items()}
+
+
+def generator_state(generator: Path, pose: Path, flow: Path) -> dict[str, Tensor]:
+    networks = AvatarNetworks().eval()
+    trained = torch.load(generator, weights_only=True)["average"]
+    for name in ("styler", "decoder", "style_encoder"):
+        getattr(networks, name).load_state_dict(sub_state(trained, name))
+    networks.pose_encoder.load_state_dict(torch.load(pose, weights_only=True)["average"])
+    networks.flow.load_state_dict(torch.load(flow, weights_only=True)["average"])
+    with torch.inference_mode():
+        networks.mean_code.copy_(networks.styler(networks.flow(seed_latents(range(4096), 64))).mean(0))
+    return networks.state_dict()
+
+
+def tagger_state(path: Path) -> dict[str, Tensor]:
+    network = TaggerNetwork(len(TAGS))
+    network.load_state_dict(torch.load(path, weights_only=True)["average"])
+    return network.state_dict()
+
+
+def write_pictures(images: Tensor, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for i, pixels in enumerate(to_uint8(images)):
+        Image.fromarray(pixels).save(folder / f"{i:03d}.png", optimize=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("renders", type=Path)
+    parser.add_argument("generator", type=Path)
+    parser.add_argument("pose", type=Path)
+    parser.add_argument("flow", type=Path)
+    parser.add_argument("tagger", type=Path)
+    parser.add_argument("--out", type=Path, required=True)
+    options = parser.parse_args()
+
+    options.out.mkdir(parents=True, exist_ok=True)
+    save_file(
+        half(generator_state(options.generator, options.pose, options.flow)),
+        options.out / "avatar-generator.safetensors",
+    )
+    save_file(half(tagger_state(options.tagger)), options.out / "avatar-tagger.safetensors")
+    (options.out / "avatar-tags.txt").write_text("\n".join(TAGS) + "\n")
+    torch.manual_seed(1)
+    selfies = to_images(load_pixels(options.renders / "ava")[-CONTENTS:])
+    write_pictures(warp(selfies, affine(random_pose(CONTENTS)), RESOLUTION), options.out / "contents")
+    targets = to_images(load_pixels(options.renders / "held")[-TARGETS:])
+    write_pictures(warp(targets, affine(random_pose(TARGETS)), RESOLUTION), options.out / "targets")
+
+
+if __name__ == "__main__":
+    main()
