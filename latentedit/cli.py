@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -439,7 +440,8 @@ def _fail(message: str) -> NoReturn:
 
 
 def main() -> None:
-    """Entry point: the one place that turns errors into exit codes."""
+    """Entry point: the one place that turns errors into exit codes, and warnings into lines."""
+    warnings.showwarning = lambda message, *rest: click.echo(f"warning: {message}", err=True)
     try:
         cli.main(standalone_mode=False)
     except click.ClickException as error:

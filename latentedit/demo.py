@@ -29,7 +29,7 @@ from latentedit.taggers import load_tagger
 
 EDITS = ("long_hair", "open_mouth", "closed_eyes")
 FINDERS = ("linear", "lasso", "svd", "sefa")
-UNSEEN = range(1_000_000, 1_000_200)
+FIRST_UNSEEN = 1_000_000
 SHOWN = 8
 
 Progress = Callable[[str, int, int], None]
@@ -39,6 +39,7 @@ def demo(
     out: str | Path = "demo",
     *,
     n: int = 3_000,
+    measured: int = 200,
     device: str = "cpu",
     batch_size: int = 32,
     progress: Progress | None = None,
@@ -49,6 +50,7 @@ def demo(
         out: folder for samples, directions, pictures and the report; what it holds already of the
             same job is used again.
         n: samples to draw.
+        measured: faces that no finder saw, to edit and measure.
         device: as in torch.
         batch_size: pictures decoded at once.
         progress: called with (step, done, total).
@@ -60,6 +62,7 @@ def demo(
         LatentEditError: the folder cannot be written to, or holds another run.
     """
     out = Path(out)
+    unseen = range(FIRST_UNSEEN, FIRST_UNSEEN + measured)
     generator, tagger = load_generator("avatar", device=device), load_tagger("avatar", device=device)
 
     def during(step: str) -> Callable[[int, int], None]:
@@ -81,7 +84,7 @@ def demo(
     for finder, bank in banks.items():
         for opposite, results in (("auto", with_opposite), (None, without_opposite)):
             results[finder] = rescore(
-                generator, tagger, bank, [tag for tag in EDITS if tag in bank], UNSEEN, opposite=opposite,
+                generator, tagger, bank, [tag for tag in EDITS if tag in bank], unseen, opposite=opposite,
                 batch_size=batch_size, progress=during(f"re-score {finder}{'' if opposite else ', no opposite'}"),
             )  # fmt: skip
     sections = [
@@ -94,7 +97,7 @@ def demo(
     ]
     summary = (
         f"{n} random faces of the bundled generator, tagged; {len(FINDERS)} finders looked for one direction per tag; "
-        f"hair, mouth and eyes edited at {DEFAULT_STRENGTH:g} σ and measured on {len(UNSEEN)} faces that no finder saw."
+        f"hair, mouth and eyes edited at {DEFAULT_STRENGTH:g} σ and measured on {measured} faces that no finder saw."
     )
     return write_report(out / "report.html", "latentedit: sliders found in a generator", sections, summary=summary)
 
@@ -112,7 +115,7 @@ def _samples_section(samples: Samples) -> Section:
 
 def _faces_lacking(rescoring: Rescoring, tag: str) -> Sequence[int]:
     rows = np.flatnonzero(rescoring.rows(rescoring.targets.index(tag)))[:SHOWN]
-    return [UNSEEN[int(i)] for i in rows]
+    return [FIRST_UNSEEN + int(i) for i in rows]
 
 
 def _edit_section(
@@ -138,7 +141,7 @@ def _edit_section(
 
 def _strength_section(generator: Generator, bank: DirectionBank, out: Path) -> Section:
     steps = (-3, -2, -1, 0, 1, 2, 3)
-    codes = generator.sample_codes([UNSEEN[0]])
+    codes = generator.sample_codes([FIRST_UNSEEN])
     rows: list[Tensor] = [generator.decode(edit(codes, bank, tag, strength=s)) for tag in EDITS for s in steps]
     sheet = grid(torch.cat(rows), len(steps), row_labels=EDITS, column_labels=[f"{s:+d} σ" for s in steps])
     with atomic_write(out / "strengths.png") as temporary:

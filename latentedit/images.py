@@ -83,7 +83,7 @@ def grid(
     pixels = to_uint8(images)
     n, height, width, _ = pixels.shape
     height, width, gap = height * scale, width * scale, 2
-    font = ImageFont.load_default(size=max(11, width // 10))
+    font = _font(max(11, width // 10))
     line = font.getbbox("Ag")[3] + 4
     left = max((int(font.getlength(t)) for t in row_labels), default=-8) + 8
     top = (line if title else 0) + (line if column_labels else 0)
@@ -100,3 +100,10 @@ def grid(
         picture = Image.fromarray(pixels[i]).resize((width, height), Image.Resampling.NEAREST)
         sheet.paste(picture, (left + i % columns * (width + gap), top + i // columns * (height + gap)))
     return sheet
+
+
+def _font(size: int) -> ImageFont.FreeTypeFont:
+    """DejaVu Sans, which comes with matplotlib and has Greek letters, unlike Pillow's own font."""
+    import matplotlib
+
+    return ImageFont.truetype(str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"), size)

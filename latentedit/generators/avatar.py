@@ -1,6 +1,6 @@
 """``avatar``: the bundled image-to-image generator of cartoon faces, 128 x 128.
 
-Content is a pose (n, 4); style codes are 256-d, one per slot if wanted. How it was trained:
+Content is a pose (n, 4); style codes are 64-d and of unit covariance, one per slot if wanted. How it was trained:
 ``data/README.md``; its networks: :mod:`latentedit.generators.avatar_network`.
 """
 
@@ -69,7 +69,7 @@ class AvatarGenerator:
     def map(
         self, z: Tensor, *, label: int | None = None, truncation: float = 1.0, truncation_layers: int | None = None
     ) -> Tensor:
-        """z (n, 64) to style codes (n, 256) float32; (n, 7, 256) when ``truncation_layers`` is given.
+        """z (n, 64) to style codes (n, 64) float32; (n, 7, 64) when ``truncation_layers`` is given.
 
         The flow runs in float64, so that a code does not depend on the batch it is computed in.
 
@@ -85,12 +85,12 @@ class AvatarGenerator:
         return truncate(codes, self.networks.mean_code.float(), truncation, truncation_layers, len(self.layers))
 
     def sample_codes(self, seeds: Sequence[int], *, label: int | None = None, truncation: float = 1.0) -> Tensor:
-        """Style codes (n, 256) float32 of seeds."""
+        """Style codes (n, 64) float32 of seeds."""
         return self.map(seed_latents(seeds, self.z_dim), label=label, truncation=truncation)
 
     @torch.inference_mode()
     def decode(self, codes: Tensor, *, content: Tensor | None = None, noise: str | int = "stored") -> Tensor:
-        """Codes (n, 256) or (n, 7, 256) to pictures (n, 3, 128, 128) float32, about [-1, 1].
+        """Codes (n, 64) or (n, 7, 64) to pictures (n, 3, 128, 128) float32, about [-1, 1].
 
         Args:
             codes: style codes.
@@ -117,7 +117,7 @@ class AvatarGenerator:
         return pose, self._flow(identity.double(), backward=True).float()
 
     def style_weights(self) -> dict[str, Tensor]:
-        """Weights (m, 256) of every slot's affine layer, in slot order."""
+        """Weights (m, 64) of every slot's affine layer, in slot order."""
         convs = [*self.networks.decoder.convs, self.networks.decoder.to_rgb]
         return {name: conv.affine.weight.float().clone() for name, conv in zip(self.layers, convs, strict=True)}
 

@@ -11,6 +11,10 @@ decoder which always draws the face upright in a canonical frame; the transform 
 * Mapping as a flow from N(0, I) to the codes of real pictures: Lipman et al., "Flow Matching for
   Generative Modeling" (2023); Liu et al., "Flow Straight and Fast" (2023).
 
+* Style codes of unit covariance: the codes of training are projected on their principal components and
+  whitened, which the weights absorb; Zhu et al., "Improved StyleGAN Embedding: Where are the Good
+  Latents?" (2020), section 4. So a regression's coefficients point where codes really vary.
+
 No convolution runs above 36 x 36: the last one writes 4 x 4 pixels a cell (Shi et al., 2016).
 """
 
@@ -21,21 +25,23 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 Z_DIM = 64
-W_DIM = 256
+W_DIM = 64
+TRAINING_W_DIM = 256
 CANONICAL = 144
 RESOLUTION = 128
 FLOW_STEPS = 24
+MIN_LOG_VARIANCE = -3.0
 
 
 class ModulatedConv(nn.Module):
     """A convolution whose input channels are scaled by a style code, then demodulated."""
 
-    def __init__(self, inputs: int, outputs: int, kernel: int = 3, *, demodulate: bool = True) -> None:
+    def __init__(self, inputs: int, outputs: int, w_dim: int, *, kernel: int = 3, demodulate: bool = True) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.randn(outputs, inputs, kernel, kernel) / (inputs * kernel**2) ** 0.5)
         self.bias = nn.Parameter(torch.zeros(outputs))
-        self.affine = nn.Linear(W_DIM, inputs)
-        nn.init.normal_(self.affine.weight, 0.0, W_DIM**-0.5)
+        self.affine = nn.Linear(w_dim, inputs)
+        nn.init.normal_(self.affine.weight, 0.0, w_dim**-0.5)
         nn.init.ones_(self.affine.bias)
         self.demodulate = demodulate
 
@@ -49,17 +55,17 @@ class ModulatedConv(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Style codes, one per slot, to an upright face: (n, slots, W_DIM) -> (n, 3, 144, 144)."""
+    """Style codes, one per slot, to an upright face: (n, slots, w_dim) -> (n, 3, 144, 144)."""
 
     # (side, inputs, outputs) of each modulated convolution; the head writes 4 x 4 pixels a cell.
     plan = ((9, 192, 192), (9, 192, 192), (18, 192, 160), (18, 160, 128), (36, 128, 96), (36, 96, 80))
     slots = tuple(f"conv{i}" for i in range(len(plan))) + ("to_rgb",)
 
-    def __init__(self) -> None:
+    def __init__(self, w_dim: int = W_DIM) -> None:
         super().__init__()
         self.const = nn.Parameter(torch.randn(1, self.plan[0][1], 9, 9) * 0.3)
-        self.convs = nn.ModuleList(ModulatedConv(i, o) for _, i, o in self.plan)
-        self.to_rgb = ModulatedConv(self.plan[-1][2], 48, demodulate=False)
+        self.convs = nn.ModuleList(ModulatedConv(i, o, w_dim) for _, i, o in self.plan)
+        self.to_rgb = ModulatedConv(self.plan[-1][2], 48, w_dim, demodulate=False)
 
     def forward(self, w: Tensor) -> Tensor:
         x = self.const.expand(len(w), -1, -1, -1)
@@ -77,7 +83,8 @@ def _block(inputs: int, outputs: int, stride: int = 2) -> nn.Sequential:
 class StyleEncoder(nn.Module):
     """An upright picture to the mean and log-variance of its identity code: (n, 3, 144, 144) -> 2 x (n, Z_DIM).
 
-    One branch sees the whole picture, a finer one eyes and mouth.
+    One branch sees the whole picture, a finer one eyes and mouth. The variance has a floor, so that the
+    decoder learns a region around each code and not a point: edits and samples land between the codes.
     """
 
     face = (slice(48, 120), slice(20, 108))
@@ -96,7 +103,7 @@ class StyleEncoder(nn.Module):
         rows, columns = self.face
         features = torch.cat([self.whole(x), self.close(x[:, :, rows, columns])], 1)
         mean, log_variance = self.head(features).chunk(2, 1)
-        return mean, log_variance.clamp(-8.0, 2.0)
+        return mean, log_variance.clamp(MIN_LOG_VARIANCE, 2.0)
 
 
 class PoseEncoder(nn.Module):
@@ -144,16 +151,12 @@ class Flow(nn.Module):
 
 
 class Styler(nn.Sequential):
-    """Identity code to style code: (n, Z_DIM) -> (n, W_DIM)."""
+    """Identity code to style code: (n, Z_DIM) -> (n, w_dim)."""
 
-    def __init__(self) -> None:
+    def __init__(self, w_dim: int = W_DIM) -> None:
         super().__init__(
-            nn.Linear(Z_DIM, W_DIM),
-            nn.LeakyReLU(0.2),
-            nn.Linear(W_DIM, W_DIM),
-            nn.LeakyReLU(0.2),
-            nn.Linear(W_DIM, W_DIM),
-        )
+            nn.Linear(Z_DIM, 256), nn.LeakyReLU(0.2), nn.Linear(256, 256), nn.LeakyReLU(0.2), nn.Linear(256, w_dim)
+        )  # fmt: skip
 
 
 def affine(pose: Tensor) -> Tensor:

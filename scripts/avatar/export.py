@@ -20,27 +20,68 @@ from torch import Tensor
 from train_flow import sub_state
 
 from latentedit.generators.avatar import AvatarNetworks
-from latentedit.generators.avatar_network import RESOLUTION, affine, warp
+from latentedit.generators.avatar_network import (
+    RESOLUTION,
+    TRAINING_W_DIM,
+    W_DIM,
+    Z_DIM,
+    Decoder,
+    Styler,
+    affine,
+    warp,
+)
 from latentedit.generators.base import seed_latents
 from latentedit.images import to_uint8
 from latentedit.taggers.avatar import TaggerNetwork
 
 CONTENTS, TARGETS = 64, 200
+WHITENING_SEEDS = range(2**30, 2**30 + 20_000)
 
 
 def half(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in state.items()}
 
 
+def whiten(styler: Styler, decoder: Decoder, codes: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """States of a styler and a decoder whose style codes have unit covariance and W_DIM numbers.
+
+    With codes = mean + white @ widen.T, the styler's last layer and the decoder's affine layers absorb the
+    projection on the leading principal components.
+
+    Args:
+        styler, decoder: as trained.
+        codes: style codes (n, TRAINING_W_DIM) of random faces.
+    """
+    codes = codes.double()
+    mean = codes.mean(0)  # (TRAINING_W_DIM,)
+    values, u = torch.linalg.eigh(torch.cov(codes.T))
+    values, u = values[-W_DIM:].flip(0), u[:, -W_DIM:].flip(1)
+    narrow, widen = u / values.sqrt(), u * values.sqrt()  # (TRAINING_W_DIM, W_DIM) both
+    styled = {name: tensor.double() for name, tensor in styler.state_dict().items()}
+    styled["4.weight"], styled["4.bias"] = narrow.T @ styled["4.weight"], narrow.T @ (styled["4.bias"] - mean)
+    drawn = {name: tensor.double() for name, tensor in decoder.state_dict().items()}
+    for name in [name for name in drawn if name.endswith("affine.weight")]:
+        bias = name.replace("weight", "bias")
+        drawn[bias] = drawn[bias] + drawn[name] @ mean
+        drawn[name] = drawn[name] @ widen
+    return styled, drawn
+
+
+@torch.inference_mode()
 def generator_state(generator: Path, pose: Path, flow: Path) -> dict[str, Tensor]:
-    networks = AvatarNetworks().eval()
     trained = torch.load(generator, weights_only=True)["average"]
-    for name in ("styler", "decoder", "style_encoder"):
-        getattr(networks, name).load_state_dict(sub_state(trained, name))
+    styler, decoder = Styler(TRAINING_W_DIM), Decoder(TRAINING_W_DIM)
+    styler.load_state_dict(sub_state(trained, "styler"))
+    decoder.load_state_dict(sub_state(trained, "decoder"))
+    networks = AvatarNetworks().eval()
+    networks.style_encoder.load_state_dict(sub_state(trained, "style_encoder"))
     networks.pose_encoder.load_state_dict(torch.load(pose, weights_only=True)["average"])
     networks.flow.load_state_dict(torch.load(flow, weights_only=True)["average"])
-    with torch.inference_mode():
-        networks.mean_code.copy_(networks.styler(networks.flow(seed_latents(range(4096), 64))).mean(0))
+    identities = networks.flow(seed_latents(WHITENING_SEEDS, Z_DIM))
+    styled, drawn = whiten(styler, decoder, styler(identities))
+    networks.styler.load_state_dict(styled)
+    networks.decoder.load_state_dict(drawn)
+    networks.mean_code.copy_(networks.styler(identities).mean(0))
     return networks.state_dict()
 
 
@@ -72,6 +113,8 @@ def main() -> None:
         options.out / "avatar-generator.safetensors",
     )
     save_file(half(tagger_state(options.tagger)), options.out / "avatar-tagger.safetensors")
+    for name in ("avatar-generator.safetensors", "avatar-tagger.safetensors"):
+        (options.out / name).chmod(0o644)
     (options.out / "avatar-tags.txt").write_text("\n".join(TAGS) + "\n")
     torch.manual_seed(1)
     selfies = to_images(load_pixels(options.renders / "ava")[-CONTENTS:])

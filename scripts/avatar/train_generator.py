@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from latentedit.generators.avatar_network import (
     CANONICAL,
     RESOLUTION,
+    TRAINING_W_DIM,
     Z_DIM,
     Decoder,
     StyleEncoder,
@@ -35,14 +36,16 @@ from latentedit.generators.avatar_network import (
 BATCH = 16
 PEAK_RATE = 2e-3
 KL_WEIGHT = 0.003
+MOUTH_WEIGHT = (40.0, 6.0)  # until and from MOUTH_UNTIL: small in area, mouths are learnt last, or never
+MOUTH_UNTIL = 0.85
 POSE_ERROR = (0.013, 0.026, 0.009, 0.012)  # of train_pose.py on held-out pictures, standard deviations
 
 
-def detail_weight(image: Tensor) -> Tensor:
-    """Weight of each pixel's error: more at fine detail, six-fold at the eyes, twelve-fold at the mouth."""
+def detail_weight(image: Tensor, mouth_weight: float) -> Tensor:
+    """Weight of each pixel's error: more at fine detail, at the eyes, and at the mouth."""
     eyes_and_mouth = F.pad(torch.ones(1, 1, 56, 74), (26, 44, 58, 30))
     mouth = F.pad(torch.ones(1, 1, 36, 48), (36, 60, 84, 24))
-    face = F.avg_pool2d(5 * eyes_and_mouth + 6 * mouth, 9, 1, 4)
+    face = F.avg_pool2d(5 * eyes_and_mouth + mouth_weight * mouth, 9, 1, 4)
     return (1 + 6 * (image - F.avg_pool2d(image, 5, 1, 2)).abs().mean(1, keepdim=True)) * (1 + face)
 
 
@@ -54,19 +57,22 @@ def as_the_encoder_sees(image: Tensor) -> Tensor:
 
 
 class Guide(nn.Module):
-    """Redraws a small picture of eyes and mouth straight from the identity code; serves training alone.
+    """Redraws small eyes and mouth, less their mean brightness, from the identity code; for training alone.
 
-    The decoder takes hundreds of thousands of pictures to begin to ask the encoder for mouths; this asks at once.
+    The decoder takes hundreds of thousands of pictures to begin to ask the encoder for mouths; this asks at once,
+    and being linear it asks for codes in which alike mouths lie together.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.net = nn.Sequential(nn.Linear(Z_DIM, 256), nn.LeakyReLU(0.2), nn.Linear(256, 3 * 36 * 44))
+        self.net = nn.Linear(Z_DIM, 3 * 36 * 44)
 
     def forward(self, code: Tensor, target: Tensor) -> Tensor:
         rows, columns = StyleEncoder.face
         face = F.avg_pool2d(target[:, :, rows, columns], 2)  # (n, 3, 36, 44)
-        return (self.net(code).view_as(face) - face).square().mean()
+        detail = face - F.avg_pool2d(face, 15, 1, 7, count_include_pad=False)
+        error = (self.net(code).view_as(detail) - detail).square()
+        return error.mean() + 2 * error[:, :, 18:].mean()
 
 
 def losses(
@@ -81,7 +87,7 @@ def losses(
     # The absolute error alone is content with the median, bare skin where mouths differ; the square
     # rewards knowing a little.
     reconstruction = ((error.abs() + error.square()) * weight).mean() + 0.5 * (across.abs().mean() + down.abs().mean())
-    return 50 * reconstruction + 50 * guide(code, target) + KL_WEIGHT * kl, reconstruction, kl
+    return 50 * reconstruction + 100 * guide(code, target) + KL_WEIGHT * kl, reconstruction, kl
 
 
 def learning_rate(seen: int, total: int) -> float:
@@ -107,7 +113,12 @@ def main() -> None:
     pixels = [load_pixels(options.renders / f"adv{i}") for i in (0, 1)]
     pictures = torch.cat(pixels)
     torch.manual_seed(0)
-    nets = {"style_encoder": StyleEncoder(), "styler": Styler(), "decoder": Decoder(), "guide": Guide()}
+    nets = {
+        "style_encoder": StyleEncoder(),
+        "styler": Styler(TRAINING_W_DIM),
+        "decoder": Decoder(TRAINING_W_DIM),
+        "guide": Guide(),
+    }
     for net in nets.values():
         net.to(memory_format=torch.channels_last)
     parameters = [p for net in nets.values() for p in net.parameters()]
@@ -127,12 +138,13 @@ def main() -> None:
     while seen < options.pictures:
         for group in optimiser.param_groups:
             group["lr"] = learning_rate(seen, options.pictures)
+        mouth_weight = MOUTH_WEIGHT[seen / options.pictures >= MOUTH_UNTIL]
         target = to_images(pictures[torch.randint(0, len(pictures), (BATCH,))]).contiguous(
             memory_format=torch.channels_last
         )
         view = as_the_encoder_sees(target).contiguous(memory_format=torch.channels_last)
         with torch.autocast("cpu", torch.bfloat16, enabled=options.bfloat16):
-            loss, reconstruction, kl = losses(*nets.values(), view, target, detail_weight(target))
+            loss, reconstruction, kl = losses(*nets.values(), view, target, detail_weight(target, mouth_weight))
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)

@@ -1,0 +1,66 @@
+"""One contract over the registries: whatever is registered is tested by being registered."""
+
+import pytest
+import torch
+
+from latentedit.errors import LatentEditError, UnknownNameError
+from latentedit.generators import GENERATORS, Generator, load_generator
+from latentedit.registry import Registry, import_object, parse_name
+from latentedit.taggers import TAGGERS, Tagger, load_tagger
+
+NAMES = {"torch": "torch:toy:{}"}  # kinds that need an argument
+
+
+@pytest.mark.parametrize("kind", GENERATORS.names())
+def test_every_generator_keeps_the_contract(kind):
+    generator = load_generator(NAMES.get(kind, kind).format("ToyGenerator"))
+    assert isinstance(generator, Generator) and generator.id.count(":") == 1
+    codes = generator.sample_codes([5, 6, 7])
+    assert codes.shape == (3, generator.dim) and codes.dtype == torch.float32
+    assert (generator.sample_codes([6])[0] - codes[1]).abs().max() <= 1e-6
+    images = generator.decode(codes)
+    side = generator.resolution
+    assert images.shape == (3, 3, side, side) and images.dtype == torch.float32 and torch.isfinite(images).all()
+    slots = codes[:, None].repeat(1, len(generator.layers), 1)
+    assert torch.allclose(generator.decode(slots), images, atol=1e-5)
+    assert torch.allclose(generator.sample_codes([5], truncation=0.0), generator.sample_codes([6], truncation=0.0))
+    assert all(w.shape[1] == generator.dim for w in generator.style_weights().values())
+
+
+@pytest.mark.parametrize("kind", TAGGERS.names())
+def test_every_tagger_keeps_the_contract(kind):
+    tagger = load_tagger(NAMES.get(kind, kind).format("ToyTagger"))
+    assert isinstance(tagger, Tagger) and 0 < tagger.threshold <= 1 and len(set(tagger.tags)) == len(tagger.tags)
+    side = 16 if kind == "torch" else 128
+    images = torch.rand(5, 3, side, side) * 2 - 1
+    scores = tagger.score(images)
+    assert scores.shape == (5, len(tagger.tags)) and scores.dtype == torch.float32
+    assert 0 <= scores.min() and scores.max() <= 1
+    assert torch.allclose(tagger.score(images[2:3])[0], scores[2], atol=1e-5)
+
+
+def test_names_are_parsed():
+    assert parse_name("avatar") == ("avatar", "", {})
+    assert parse_name("torch:a.b:make?x=1&y=") == ("torch", "a.b:make", {"x": "1", "y": ""})
+    assert parse_name("gnr:C:/models/x.pt") == ("gnr", "C:/models/x.pt", {})
+
+
+def test_a_registry_takes_a_name_once_and_lists_near_ones():
+    registry = Registry("finder", "latentedit.nothing", {"json": "json:loads"})
+    assert registry.get("json")("[1]") == [1]
+
+    @registry.register("mine")
+    def mine():
+        return 1
+
+    assert registry.get("mine") is mine and registry.names() == ["json", "mine"]
+    with pytest.raises(LatentEditError, match="registered already"):
+        registry.register("json")(mine)
+    with pytest.raises(UnknownNameError, match="did you mean mine"):
+        registry.get("mnie")
+
+
+def test_what_cannot_be_imported_is_told_in_a_line():
+    for target, words in (("json", "module:attribute"), ("nowhere:x", "cannot import"), ("json:nothing", "has no")):
+        with pytest.raises(LatentEditError, match=words):
+            import_object(target)
