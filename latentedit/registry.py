@@ -37,8 +37,8 @@ def import_object(target: str) -> Any:
 
 def parse_name(name: str) -> tuple[str, str, dict[str, str]]:
     """Split ``kind:argument?key=value&key=value`` into kind, argument and options."""
-    kind, _, rest = name.partition(":")
-    argument, _, query = rest.partition("?")
+    head, _, query = name.partition("?")
+    kind, _, argument = head.partition(":")
     return kind, argument, dict(parse_qsl(query, keep_blank_values=True))
 
 

@@ -1,6 +1,6 @@
 """Makes the pictures of README.md from the bundled generator and the shipped directions.
 
-    python scripts/pictures.py
+python scripts/pictures.py
 """
 
 from __future__ import annotations

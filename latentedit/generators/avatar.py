@@ -6,6 +6,7 @@ Content is a pose (n, 4); style codes are 64-d and of unit covariance, one per s
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -49,8 +50,9 @@ class AvatarGenerator:
     def __init__(self, networks: AvatarNetworks, id: str) -> None:
         self.id = id
         self.networks = networks.eval().requires_grad_(False)
-        self._flow = network.Flow().double().eval().requires_grad_(False).to(networks.mean_code.device)
-        self._flow.load_state_dict(networks.flow.state_dict())
+        self._flow, self._styler = (
+            copy.deepcopy(part).double().requires_grad_(False) for part in (networks.flow, networks.styler)
+        )
 
     @property
     def default_contents(self) -> Path:
@@ -71,7 +73,7 @@ class AvatarGenerator:
     ) -> Tensor:
         """z (n, 64) to style codes (n, 64) float32; (n, 7, 64) when ``truncation_layers`` is given.
 
-        The flow runs in float64, so that a code does not depend on the batch it is computed in.
+        It runs in float64, so that a code does not depend on the batch it is computed in.
 
         Raises:
             LatentEditError: z of another width, or a label: this generator has none.
@@ -80,8 +82,7 @@ class AvatarGenerator:
             raise LatentEditError("the avatar generator has no labels; leave label out")
         if z.ndim != 2 or z.shape[1] != self.z_dim:
             raise LatentEditError(f"z has shape {tuple(z.shape)}; this generator takes (n, {self.z_dim})")
-        identity = self._flow(z.to(self._device, torch.float64))
-        codes = self.networks.styler(identity.to(self._dtype)).float()
+        codes = self._styler(self._flow(z.to(self._device, torch.float64))).float()
         return truncate(codes, self.networks.mean_code.float(), truncation, truncation_layers, len(self.layers))
 
     def sample_codes(self, seeds: Sequence[int], *, label: int | None = None, truncation: float = 1.0) -> Tensor:

@@ -93,7 +93,7 @@ def truncate(codes: Tensor, mean: Tensor, truncation: float, truncation_layers: 
 
     With ``truncation_layers`` only that many first slots move, and the result is (n, layers, dim).
     """
-    moved = mean + truncation * (codes - mean)
+    moved = codes if truncation == 1.0 else mean + truncation * (codes - mean)
     if truncation_layers is None:
         return moved
     slots = codes[:, None].repeat(1, layers, 1)
