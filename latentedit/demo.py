@@ -28,6 +28,7 @@ from latentedit.store import Samples
 from latentedit.taggers import load_tagger
 
 EDITS = ("long_hair", "open_mouth", "closed_eyes")
+MATRIX = (*EDITS, "short_hair", "closed_mouth", "open_eyes", "red_hair", "smile", "glasses", "dark_skin")
 FINDERS = ("linear", "lasso", "svd", "sefa")
 FIRST_UNSEEN = 1_000_000
 SHOWN = 8
@@ -82,9 +83,9 @@ def demo(
         banks[finder].save(out / f"{finder}.safetensors")
     during("fit")(len(FINDERS), len(FINDERS))
     for finder, bank in banks.items():
-        for opposite, results in (("auto", with_opposite), (None, without_opposite)):
+        for tags, opposite, results in ((MATRIX, "auto", with_opposite), (EDITS, None, without_opposite)):
             results[finder] = rescore(
-                generator, tagger, bank, [tag for tag in EDITS if tag in bank], unseen, opposite=opposite,
+                generator, tagger, bank, [tag for tag in tags if tag in bank], unseen, opposite=opposite,
                 batch_size=batch_size, progress=during(f"re-score {finder}{'' if opposite else ', no opposite'}"),
             )  # fmt: skip
     sections = [
@@ -158,7 +159,10 @@ def _matrix_section(rescorings: dict[str, Rescoring]) -> Section:
         figures.append(
             Figure(heat_map(r.mean[:, common], r.labels, tags, marked=marked), f"{finder}, with opposing tags")
         )
-    text = "Rows: what was edited. Columns: the mean change of each tag's score, on tags of at least 3 % of the faces."
+    text = (
+        "Rows: what was edited. Columns: the mean change of each tag's score over all faces, also those that had the "
+        "edited tag before; tags of at least 3 % of the faces."
+    )
     return Section("Re-scoring matrices", text, figures=figures)
 
 
@@ -167,6 +171,8 @@ def _table_section(with_opposite: dict[str, Rescoring], without_opposite: dict[s
     for name, rescorings in (("yes", with_opposite), ("no", without_opposite)):
         for finder, r in rescorings.items():
             for i, target in enumerate(r.targets):
+                if target not in EDITS:
+                    continue
                 off = r.off_target(i)
                 worst = max(off, key=off.__getitem__)
                 mean = sum(off.values()) / len(off)
