@@ -45,9 +45,11 @@ class Progress:
         self.shown = now
         speed = (done - self.first) / max(now - self.started, 1e-9)
         left = f", {(total - done) / speed:.0f} s left" if speed and done < total else ""
-        print(f"{self.what}: {done}/{total} {self._rate(done)}{left}", file=sys.stderr, flush=True)
+        print(f"{self.what}: {done}/{total} {self._rate(done)}{left}".rstrip(), file=sys.stderr, flush=True)
 
     def _rate(self, done: int) -> str:
+        if done == self.first:
+            return ""
         return f"{(done - self.first) / max(time.monotonic() - self.started, 1e-9):.1f}/s"
 
 
