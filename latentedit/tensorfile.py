@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,9 @@ from safetensors.numpy import save_file
 
 from latentedit.errors import DamagedFileError
 from latentedit.files import atomic_write
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 def write_safetensors(path: str | Path, tensors: Mapping[str, NDArray[Any]], metadata: Mapping[str, str]) -> None:
@@ -44,3 +47,18 @@ def read_safetensors(
             return {name: file.get_tensor(name) for name in names}, metadata
     except (SafetensorError, OSError, ValueError) as error:
         raise DamagedFileError(f"{path}: damaged or not a safetensors file ({error}); write it again") from error
+
+
+def load_weights(network: nn.Module, path: Path, what: str) -> None:
+    """Fill a network with the tensors of a safetensors file, in float32 whatever they are stored in.
+
+    Raises:
+        DamagedFileError: the file is missing, truncated, or holds other tensors.
+    """
+    from safetensors.torch import load_file
+
+    try:
+        network.load_state_dict({name: tensor.float() for name, tensor in load_file(path).items()})
+    except (OSError, SafetensorError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise DamagedFileError(f"{path} does not hold the weights of {what}: {reason}") from error

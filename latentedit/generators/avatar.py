@@ -11,14 +11,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from latentedit.errors import DamagedFileError, LatentEditError
+from latentedit.errors import LatentEditError
 from latentedit.generators import avatar_network as network
 from latentedit.generators.base import match_content, per_slot, seed_latents, truncate, weights_id
 from latentedit.shipped import shipped
+from latentedit.tensorfile import load_weights
 
 UPRIGHT = (0.8, 0.0, 0.0, 0.0)
 WEIGHTS = "data/avatar-generator.safetensors"
@@ -134,10 +133,6 @@ def load(argument: str, options: dict[str, str], *, device: torch.device, dtype:
         raise LatentEditError(f"the avatar generator has no options; got {', '.join(options)}")
     path = Path(argument) if argument else shipped(WEIGHTS)
     networks = AvatarNetworks()
-    try:
-        networks.load_state_dict({name: tensor.float() for name, tensor in load_file(path).items()})
-    except (OSError, SafetensorError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
-        raise DamagedFileError(f"{path} does not hold the avatar generator's weights: {reason}") from error
+    load_weights(networks, path, "the avatar generator")
     identity = weights_id("avatar", networks.state_dict())
     return AvatarGenerator(networks.to(device, dtype), identity)

@@ -10,13 +10,12 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from latentedit.errors import DamagedFileError, LatentEditError
+from latentedit.errors import LatentEditError
 from latentedit.generators.base import weights_id
 from latentedit.shipped import shipped
+from latentedit.tensorfile import load_weights
 
 RESOLUTION = 128
 WEIGHTS = "data/avatar-tagger.safetensors"
@@ -93,10 +92,6 @@ def load(argument: str, options: dict[str, str], *, device: torch.device, dtype:
     path = Path(argument) if argument else shipped(WEIGHTS)
     tags = tuple(shipped(TAGS).read_text().split())
     network = TaggerNetwork(len(tags))
-    try:
-        network.load_state_dict({name: tensor.float() for name, tensor in load_file(path).items()})
-    except (OSError, SafetensorError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
-        raise DamagedFileError(f"{path} does not hold the avatar tagger's weights: {reason}") from error
+    load_weights(network, path, "the avatar tagger")
     identity = weights_id("avatar", network.state_dict())
     return AvatarTagger(network.to(device, dtype), tags, identity)
