@@ -50,7 +50,8 @@ class AvatarGenerator:
         self.id = id
         self.networks = networks.eval().requires_grad_(False)
         self._flow, self._styler = (
-            copy.deepcopy(part).double().requires_grad_(False) for part in (networks.flow, networks.styler)
+            copy.deepcopy(part).to("cpu", torch.float64).requires_grad_(False)
+            for part in (networks.flow, networks.styler)
         )
 
     @property
@@ -72,7 +73,7 @@ class AvatarGenerator:
     ) -> Tensor:
         """z (n, 64) to style codes (n, 64) float32; (n, 7, 64) when ``truncation_layers`` is given.
 
-        It runs in float64, so that a code does not depend on the batch it is computed in.
+        It runs in float64 on the CPU, so that a code depends neither on the batch nor on the device.
 
         Raises:
             LatentEditError: z of another width, or a label: this generator has none.
@@ -81,7 +82,7 @@ class AvatarGenerator:
             raise LatentEditError("the avatar generator has no labels; leave label out")
         if z.ndim != 2 or z.shape[1] != self.z_dim:
             raise LatentEditError(f"z has shape {tuple(z.shape)}; this generator takes (n, {self.z_dim})")
-        codes = self._styler(self._flow(z.to(self._device, torch.float64))).float()
+        codes = self._styler(self._flow(z.to("cpu", torch.float64))).float().to(self._device)
         return truncate(codes, self.networks.mean_code.float(), truncation, truncation_layers, len(self.layers))
 
     def sample_codes(self, seeds: Sequence[int], *, label: int | None = None, truncation: float = 1.0) -> Tensor:
@@ -114,7 +115,7 @@ class AvatarGenerator:
         pose = self.networks.pose_encoder(images).float()
         upright = network.warp(images.float(), network.invert(network.affine(pose)), network.CANONICAL)
         identity, _ = self.networks.style_encoder(upright.to(self._dtype))
-        return pose, self._flow(identity.double(), backward=True).float()
+        return pose, self._flow(identity.to("cpu", torch.float64), backward=True).float().to(self._device)
 
     def style_weights(self) -> dict[str, Tensor]:
         """Weights (m, 64) of every slot's affine layer, in slot order."""
