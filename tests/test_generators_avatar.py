@@ -118,3 +118,12 @@ def test_bad_input_is_told_in_a_line(tmp_path):
         load_generator(str(tmp_path / "cut.safetensors"))
     with pytest.raises(LatentEditError, match="no options"):
         load_generator("avatar?size=3")
+
+
+def test_half_precision_has_the_same_codes_and_nearly_the_same_pictures():
+    half = load_generator("avatar", dtype=torch.bfloat16)
+    codes = generator.sample_codes(range(3))
+    assert half.id == generator.id and torch.equal(half.sample_codes(range(3)), codes)
+    pictures = half.decode(codes)
+    assert pictures.dtype == torch.float32
+    assert (pictures - generator.decode(codes)).abs().mean() < 0.02

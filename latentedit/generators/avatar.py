@@ -46,13 +46,13 @@ class AvatarGenerator:
     layers = network.Decoder.slots
     resolution = network.RESOLUTION
 
-    def __init__(self, networks: AvatarNetworks, id: str) -> None:
-        self.id = id
-        self.networks = networks.eval().requires_grad_(False)
+    def __init__(self, networks: AvatarNetworks, *, device: torch.device, dtype: torch.dtype) -> None:
+        self.id = weights_id("avatar", networks.state_dict())
         self._flow, self._styler = (
             copy.deepcopy(part).to("cpu", torch.float64).requires_grad_(False)
             for part in (networks.flow, networks.styler)
         )
+        self.networks = networks.to(device, dtype).eval().requires_grad_(False)
 
     @property
     def default_contents(self) -> Path:
@@ -135,5 +135,4 @@ def load(argument: str, options: dict[str, str], *, device: torch.device, dtype:
     path = Path(argument) if argument else shipped(WEIGHTS)
     networks = AvatarNetworks()
     load_weights(networks, path, "the avatar generator")
-    identity = weights_id("avatar", networks.state_dict())
-    return AvatarGenerator(networks.to(device, dtype), identity)
+    return AvatarGenerator(networks, device=device, dtype=dtype)
