@@ -224,14 +224,15 @@ class DirectionBank:
 
     Args:
         directions: at least one; tags differ, generator, space and shape are the same.
+        generator_name: what the generator was loaded by, such as ``gnr:GNR_checkpoint.pt``; empty when unknown.
 
     Raises:
         LatentEditError: none, or a tag twice.
         MismatchError: directions that do not belong together.
     """
 
-    def __init__(self, directions: Sequence[Direction]) -> None:
-        directions = list(directions)
+    def __init__(self, directions: Sequence[Direction], *, generator_name: str = "") -> None:
+        directions, self.generator_name = list(directions), generator_name
         if not directions:
             raise LatentEditError("a bank needs at least one direction")
         for direction in directions[1:]:
@@ -367,6 +368,7 @@ class DirectionBank:
             "format": FORMAT,
             "schema": str(SCHEMA),
             "generator_id": self.generator_id,
+            "generator_name": self.generator_name,
             "space": self.space,
             "layers": json.dumps(self.layers),
             "directions": json.dumps([{name: getattr(d, name) for name in names} for d in self]),
@@ -394,7 +396,8 @@ class DirectionBank:
                         coefficient_norm=None if math.isnan(c) else float(c), **shared, **about,
                     )
                     for v, s, c, about in rows
-                ]
+                ],
+                generator_name=metadata.get("generator_name", ""),
             )  # fmt: skip
         except (KeyError, TypeError, ValueError, LatentEditError) as error:
             raise DamagedFileError(f"{path}: damaged directions ({error}); fit them again") from error

@@ -10,17 +10,11 @@ projection on the direction, so that one number means about the same for every t
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
-import numpy as np
-import torch
-from PIL import Image
 from torch import Tensor
 
 from latentedit.direction import DirectionBank
 from latentedit.errors import LatentEditError
-from latentedit.generators import Generator
-from latentedit.images import grid, read_picture
 from latentedit.knowledge import TagKnowledge, TagPair
 
 DEFAULT_STRENGTH = 3.0
@@ -126,81 +120,3 @@ def edit(
         moves = strengths_of(bank, one, strength=strength, opposite=opposite)
         codes = bank.edit(codes, moves, layers=layers, unit=unit)
     return codes
-
-
-def read_content(generator: Generator, path: str | Path) -> tuple[Tensor, Tensor]:
-    """A picture file as content of an image-to-image generator.
-
-    Returns:
-        The picture (1, 3, H, W) as the generator sees it, and its content with one row.
-
-    Raises:
-        LatentEditError: the file is no picture, or the generator takes no content.
-    """
-    encode = getattr(generator, "encode", None)
-    if encode is None:
-        raise LatentEditError(f"{generator.id} makes pictures from codes alone; it takes no content picture")
-    picture = read_picture(path, generator.resolution)[None]
-    return picture, encode(picture)[0]
-
-
-def edit_sheet(
-    generator: Generator,
-    bank: DirectionBank,
-    tags: Sequence[str],
-    seeds: Sequence[int],
-    *,
-    strength: float = DEFAULT_STRENGTH,
-    opposite: str | None = "auto",
-    layers: str | None = None,
-    unit: str = "sigma",
-    steps: int | None = None,
-    content: tuple[Tensor, Tensor] | None = None,
-) -> tuple[Image.Image, dict[str, float]]:
-    """A labelled picture of edits, and the strengths that were used.
-
-    Without ``steps``: a column per seed; rows: before, each tag, and all of them when there are
-    several. With ``steps``: a row per seed, columns from ``-strength`` to ``+strength`` along all tags.
-
-    Args:
-        generator, bank: what is edited, and along what.
-        tags: at least one.
-        seeds: faces to edit.
-        strength, opposite, layers, unit: see :func:`edit`.
-        steps: columns of a strip.
-        content: of :func:`read_content`; the picture is shown beside the edits.
-
-    Raises:
-        LatentEditError: unknown tag, layer or unit.
-    """
-    moves: dict[str, float] = {}
-    for tag in tags:
-        for name, value in strengths_of(bank, tag, strength=strength, opposite=opposite).items():
-            moves[name] = moves.get(name, 0.0) + value
-    codes = generator.sample_codes(list(seeds))
-
-    def decode(chosen: Sequence[str], amount: float) -> Tensor:
-        moved = edit(codes, bank, chosen, strength=amount, opposite=opposite, layers=layers, unit=unit)
-        return generator.decode(moved) if content is None else generator.decode(moved, content=content[1])
-
-    if steps is None:
-        variants = [((), "before"), *(((tag,), tag) for tag in tags)]
-        if len(tags) > 1:
-            variants.append((tuple(tags), "all of them"))
-        pictures = torch.stack([decode(chosen, strength) for chosen, _ in variants])  # (rows, seeds, 3, H, W)
-        row_labels = ["before", *(f"+ {name}" for _, name in variants[1:])]
-        column_labels = [f"seed {seed}" for seed in seeds]
-    else:
-        amounts = np.linspace(-strength, strength, steps)
-        pictures = torch.stack([decode(tags, float(a)) for a in amounts], 1)  # (seeds, steps, 3, H, W)
-        row_labels = [f"seed {seed}" for seed in seeds]
-        column_labels = [f"{a:+.3g}" for a in amounts]
-    rows, columns = pictures.shape[:2]
-    if content is not None:
-        beside = torch.ones(rows, 1, *pictures.shape[2:])
-        beside[0] = content[0].cpu()
-        pictures, columns = torch.cat([beside, pictures.cpu()], 1), columns + 1
-        column_labels = ["content", *column_labels]
-    title = " ".join(f"{value:+.3g} {'' if unit == 'raw' else 'σ '}{tag}" for tag, value in moves.items())
-    sheet = grid(pictures.flatten(0, 1), columns, row_labels=row_labels, column_labels=column_labels, title=title)
-    return sheet, moves

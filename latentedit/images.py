@@ -11,6 +11,7 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 from torch import Tensor
 
 from latentedit.errors import LatentEditError
+from latentedit.video import is_video, read_frame
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
 
@@ -31,7 +32,7 @@ def list_pictures(folder: str | Path) -> list[Path]:
 
 
 def read_picture(path: str | Path, size: int) -> Tensor:
-    """A picture as (3, size, size) float32 in [-1, 1].
+    """A picture, or a frame of a video (``clip.mp4#t=12.5``), as (3, size, size) float32 in [-1, 1].
 
     Turned as its EXIF says, laid on white where it is transparent, cropped to the middle square,
     resized bilinearly.
@@ -40,7 +41,7 @@ def read_picture(path: str | Path, size: int) -> Tensor:
         LatentEditError: there is no such file, or it is no picture that Pillow can read.
     """
     try:
-        with Image.open(path) as opened:
+        with read_frame(path) if is_video(path) else Image.open(path) as opened:
             image = ImageOps.exif_transpose(opened)
             if image.mode in ("RGBA", "LA", "P", "PA"):
                 image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))

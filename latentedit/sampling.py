@@ -29,7 +29,7 @@ from torch import Tensor
 
 from latentedit.errors import LatentEditError
 from latentedit.files import sha256_of
-from latentedit.generators.base import Generator
+from latentedit.generators.base import Generator, content_of_label
 from latentedit.images import list_pictures, read_picture, to_uint8
 from latentedit.manifest import ContentSource, Manifest
 from latentedit.store import SCORE_FLOOR, Samples, open_samples
@@ -68,7 +68,7 @@ def sample(
         tagger: scores the pictures; None stores codes alone.
         n: rows to have in the end.
         seed: of the first row.
-        contents: folder of pictures, or their paths, for an image-to-image generator; None takes the
+        contents: folder of pictures, one picture, or several paths, for an image-to-image generator; None takes the
             generator's ``default_contents`` if it has any, else its default content for every row.
         styles_per_content: seeds in a row that share a content.
         truncation: 1 for none, towards 0 for the mean code.
@@ -147,11 +147,13 @@ class Contents:
 
     @classmethod
     def find(cls, generator: Generator, contents: str | Path | Sequence[str | Path]) -> Contents:
-        """Pictures of a folder, or of a list of paths, in the order of their names.
+        """Pictures of a folder, one picture, or a list of paths, in the order of their names.
 
         Raises:
             LatentEditError: there are none, one is missing or given twice, or the generator has no ``encode``.
         """
+        if isinstance(contents, (str, Path)) and Path(contents).is_file():
+            contents = [contents]
         if isinstance(contents, (str, Path)):
             folder, paths = _absolute(contents), [_absolute(p) for p in list_pictures(contents)]
         else:
@@ -299,7 +301,9 @@ def _run(writer: Writer, job: Job, step: Step) -> Iterator[_Done]:
             codes = torch.from_numpy(stored[rows].copy())
         scores, images = None, []
         if step.tags or keep:
-            content = job.contents(indices[rows]) if job.contents is not None and indices is not None else None
+            content = content_of_label(job.generator, manifest.label)
+            if job.contents is not None and indices is not None:
+                content = job.contents(indices[rows])
             tagger = job.tagger if step.tags else None
             scores, pictures = decode_and_score(
                 job.generator, codes, tagger, content=content, noise=manifest.noise, seeds=seeds[rows]

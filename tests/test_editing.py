@@ -1,9 +1,9 @@
 import pytest
 import torch
-from toy import ToyGenerator, ToyTranslator
+from toy import ToyGenerator
 
 from latentedit.direction import Direction, DirectionBank
-from latentedit.editing import DEFAULT_STRENGTH, edit, edit_sheet, parse_opposite, read_content, strengths_of
+from latentedit.editing import DEFAULT_STRENGTH, edit, parse_opposite, strengths_of
 from latentedit.errors import LatentEditError, UnknownNameError
 from latentedit.knowledge import TagPair
 
@@ -85,27 +85,3 @@ def test_bad_input_is_told_in_a_line():
         edit(torch.full((1, 16), float("nan")), bank, "red_hair")
     with pytest.raises(LatentEditError, match="unit"):
         edit(codes, bank, "red_hair", unit="metre")
-
-
-def test_a_sheet_shows_before_and_after_and_says_what_moved():
-    sheet, moves = edit_sheet(generator, bank, ["long_hair"], range(3))
-    assert moves == strengths_of(bank, "long_hair")
-    two, _ = edit_sheet(generator, bank, ["long_hair", "red_hair"], range(3))
-    assert two.height > sheet.height  # a row for each tag and one for both
-    strip, _ = edit_sheet(generator, bank, ["long_hair"], range(2), steps=5)
-    assert strip.width > sheet.width
-
-
-def test_content_is_used_and_shown(tmp_path):
-    from PIL import Image
-
-    Image.new("RGB", (16, 16), "white").save(tmp_path / "me.png")
-    translator = ToyTranslator()
-    content = read_content(translator, tmp_path / "me.png")
-    assert content[0].shape == (1, 3, 16, 16) and len(content[1]) == 1
-    own = DirectionBank([direction("red_hair", 0)])
-    with_content, _ = edit_sheet(translator, own, ["red_hair"], range(2), content=content)
-    without, _ = edit_sheet(translator, own, ["red_hair"], range(2))
-    assert with_content.width > without.width
-    with pytest.raises(LatentEditError, match="takes no content"):
-        read_content(generator, tmp_path / "me.png")

@@ -199,3 +199,11 @@ def test_the_defaults_are_those_of_the_design() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert NAMES == sorted(NAMES) and {"sefa", "linear", "lasso", "svd"} <= set(NAMES)
+
+
+def test_options_follow_a_name() -> None:
+    assert resolve_finder("sefa?variant=raw&k=3") == SeFa(variant="raw", k=3)
+    assert resolve_finder("svd?centred=True") == SVD(centred=True)
+    assert len(SeFa(k=3).fit(ToyGenerator())) == len(fit_directions(ToyGenerator(), finder="sefa?k=3"))
+    with pytest.raises(UnknownNameError, match="did you mean variant"):
+        resolve_finder("sefa?varient=raw")

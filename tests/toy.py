@@ -88,6 +88,25 @@ class ToyTranslator(ToyGenerator):
         return torch.tanh(self._canvas(codes, noise) + light).float()
 
 
+class ToyConditional(ToyGenerator):
+    """The toy generator with classes that enter the decoder rather than the code: each lights the picture more."""
+
+    def map(
+        self, z: Tensor, *, label: int | None = None, truncation: float = 1.0, truncation_layers: int | None = None
+    ) -> Tensor:
+        """z (n, 8) to codes (n, 16) float32, the same for every class."""
+        return super().map(z, truncation=truncation, truncation_layers=truncation_layers)
+
+    def content_of_label(self, label: int) -> Tensor:
+        """How much a class lights the picture, (1, 1)."""
+        return torch.full((1, 1), 0.5 * label)
+
+    def decode(self, codes: Tensor, *, content: Tensor | None = None, noise: str | int = "stored") -> Tensor:
+        """As the toy generator at half contrast, lit by the class."""
+        light = torch.zeros(1, 1) if content is None else content
+        return super().decode(codes, noise=noise) / 2 + light[..., None, None]
+
+
 class ToyTagger:
     """Six tags, each the sigmoid of a linear function of the pixels; the two pairs oppose each other.
 

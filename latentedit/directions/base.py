@@ -29,9 +29,10 @@ line through its projection is held out, so their score is slightly optimistic w
 
 from __future__ import annotations
 
+import ast
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol, cast, runtime_checkable
 
@@ -104,11 +105,16 @@ class FunctionFinder:
 def resolve_finder(finder: str | Finder | Callable[[Moments], list[Direction]]) -> Finder:
     """A finder from a registered name, a finder class, a finder, or a function of moments.
 
+    Options follow a name as ``sefa?variant=raw&k=16``.
+
     Raises:
-        UnknownNameError: no finder is called so.
+        UnknownNameError: no finder is called so, or it has no such option.
         LatentEditError: something else.
     """
-    thing: Any = FINDERS.get(finder) if isinstance(finder, str) else finder
+    thing: Any = finder
+    if isinstance(finder, str):
+        thing, _, options = FINDERS.resolve(finder)
+        thing = _with_options(thing, options) if options else thing
     if isinstance(thing, type):
         thing = thing()
     if not hasattr(thing, "fit") and callable(thing):
@@ -120,6 +126,20 @@ def resolve_finder(finder: str | Finder | Callable[[Moments], list[Direction]]) 
             "or an object with name, needs ('weights', 'moments' or 'rows') and fit"
         )
     return thing
+
+
+def _with_options(thing: Any, options: Mapping[str, str]) -> Any:
+    """A finder of a class of hyperparameters; numbers and tuples are written as in Python."""
+    known = {f.name for f in fields(thing)} if is_dataclass(thing) and isinstance(thing, type) else set()
+    values: dict[str, Any] = {}
+    for name, text in options.items():
+        if name not in known:
+            raise UnknownNameError("option of the finder", name, known)
+        try:
+            values[name] = ast.literal_eval(text)
+        except (ValueError, SyntaxError):
+            values[name] = text
+    return thing(**values)
 
 
 def fit_directions(
@@ -171,7 +191,7 @@ def fit_directions(
         raise LatentEditError(f"{method.name} found no direction for any tag; see the warnings above")
     if generator is not None:
         found = [d if d.layers else replace(d, layers=tuple(generator.layers)) for d in found]
-    return DirectionBank(found)
+    return DirectionBank(found, generator_name=(rows.manifest.generator or "") if rows is not None else "")
 
 
 def _check_source(method: Finder, rows: Samples | None, moments: Moments | None, generator: Generator | None) -> None:

@@ -59,7 +59,7 @@ class SeFa:
         weights = select_weights(source.style_weights(), self.layers)
         stacked = np.concatenate([w.detach().cpu().double().numpy() for w in weights.values()])  # (m, d)
         d = stacked.shape[1]
-        if not 1 <= self.k <= d or isinstance(self.k, bool):
+        if not isinstance(self.k, int) or isinstance(self.k, bool) or not 1 <= self.k <= d:
             raise LatentEditError(f"k is {self.k}; give 1 to {d} components")
         if not np.isfinite(stacked).all():
             raise LatentEditError(f"the style weights of {source.id} hold values that are not finite (NaN or infinity)")

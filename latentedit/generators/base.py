@@ -18,7 +18,8 @@ class Generator(Protocol):
     """A frozen network that decodes style codes into pictures.
 
     Image-to-image generators also have ``encode(images) -> (content, style z)``, and ``decode`` takes
-    that content: a tensor with one row per code, or one row for all.
+    that content: a tensor with one row per code, or one row for all. Conditional generators whose class
+    enters the decoder rather than the code have ``content_of_label(label)``.
     """
 
     id: str
@@ -110,3 +111,13 @@ def match_content(content: Tensor, n: int) -> Tensor:
     if len(content) not in (1, n):
         raise LatentEditError(f"content has {len(content)} rows for {n} codes; give one row, or one per code")
     return content.expand(n, *content.shape[1:])
+
+
+def content_of_label(generator: Generator, label: int | None) -> Tensor | None:
+    """Content that decodes pictures of a class, where the class enters the decoder rather than the code.
+
+    Such generators have ``content_of_label(label) -> (1, ...)``; for others, and without a class, None.
+    """
+    of = getattr(generator, "content_of_label", None)
+    found: Tensor | None = None if of is None or label is None else of(label)
+    return found

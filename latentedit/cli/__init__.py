@@ -1,0 +1,50 @@
+"""The command line: each command parses, calls one library function, prints.
+
+Results go to stdout (``--json`` for machines), progress to stderr. Exit code 0: done; 1: an error
+that one line explains; 2: wrong usage.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from typing import NoReturn
+
+import click
+
+from latentedit.cli import editing, files, listing, pipeline  # noqa: F401  (they add their commands)
+from latentedit.cli.common import cli
+from latentedit.errors import LatentEditError
+
+
+def _fail(message: str) -> NoReturn:
+    click.echo(f"error: {message}", err=True)
+    raise SystemExit(1)
+
+
+def main() -> None:
+    """Entry point: the one place that turns errors into exit codes, and warnings into lines."""
+    warnings.showwarning = lambda message, *rest: click.echo(f"warning: {message}", err=True)
+    try:
+        cli.main(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        raise SystemExit(2) from None
+    except click.exceptions.Exit as error:
+        raise SystemExit(error.exit_code) from None
+    except LatentEditError as error:
+        _fail(" ".join(str(error).split()))
+    except (KeyboardInterrupt, click.Abort):
+        _fail("interrupted; what was written is whole, and the same command goes on from there")
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(1) from None
+    except MemoryError:
+        _fail("out of memory; try a smaller --batch-size")
+    except OSError as error:
+        place = f" {error.filename}" if error.filename else ""
+        _fail(f"cannot use{place}: {error.strerror or error}")
+
+
+__all__ = ["cli", "main"]

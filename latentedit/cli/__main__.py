@@ -1,0 +1,5 @@
+"""``python -m latentedit.cli``."""
+
+from latentedit.cli import main
+
+main()

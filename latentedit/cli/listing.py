@@ -1,0 +1,112 @@
+"""``list``: what there is."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from latentedit.cli.common import Ordered, cli
+from latentedit.terminal import table
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from latentedit.direction import DirectionBank
+
+
+@cli.group("list", cls=Ordered)
+def listing() -> None:
+    """What there is: generators, taggers, finders, tags, directions."""
+
+
+def _list_registry(name: str, module: str, attribute: str) -> None:
+    @listing.command(name, help=f"Names of the {name} that can be used.")
+    @click.option("--json", "as_json", is_flag=True, help="print one JSON document")
+    def command(as_json: bool) -> None:
+        import importlib
+
+        names = getattr(importlib.import_module(module), attribute).names()
+        click.echo(json.dumps({name: names}, indent=2) if as_json else "\n".join(names))
+
+
+_list_registry("generators", "latentedit.generators", "GENERATORS")
+_list_registry("taggers", "latentedit.taggers", "TAGGERS")
+_list_registry("finders", "latentedit.directions", "FINDERS")
+
+
+@listing.command("tags")
+@click.argument("samples", type=click.Path(path_type=Path), required=False)
+@click.option("--tagger", help="whose tags  [default: avatar; of samples, the one they have]")
+@click.option("--json", "as_json", is_flag=True, help="print one JSON document")
+def list_tags(samples: Path | None, tagger: str | None, as_json: bool) -> None:
+    """Tags that a tagger knows, or how often each is on SAMPLES."""
+    if samples is None:
+        from latentedit import load_tagger
+
+        names = list(load_tagger(tagger or "avatar").tags)
+        click.echo(json.dumps({"tags": names}, indent=2) if as_json else "\n".join(names))
+        return
+    from latentedit import open_samples
+
+    stored = open_samples(samples)
+    counts = dict(sorted(stored.tag_counts(tagger).items(), key=lambda item: -item[1]))
+    rows = [[tag, str(count), f"{count / stored.rows:.1%}"] for tag, count in counts.items()]
+    click.echo(
+        json.dumps({"rows": stored.rows, "tags": counts}, indent=2)
+        if as_json
+        else table(["tag", "samples", "share"], rows)
+    )
+
+
+@listing.command("directions")
+@click.argument("file", type=click.Path(path_type=Path), required=False)
+@click.option("--cosines", is_flag=True, help="the whole matrix of cosines instead of each direction's nearest")
+@click.option("--json", "as_json", is_flag=True, help="print one JSON document")
+def list_directions(file: Path | None, cosines: bool, as_json: bool) -> None:
+    """Directions of FILE (default: the shipped ones): σ, held-out score, support, nearest other direction."""
+    from latentedit import DirectionBank, load_generator
+
+    bank = DirectionBank.load(file) if file else DirectionBank.load_default(load_generator("avatar"))
+    matrix = bank.cosines()
+    if as_json:
+        described = [
+            {
+                "tag": d.tag,
+                "finder": d.finder,
+                "sigma": d.sigma,
+                "score": d.score,
+                "support": d.support,
+                "coefficient_norm": d.coefficient_norm,
+            }
+            for d in bank
+        ]
+        click.echo(
+            json.dumps({"generator": bank.generator_id, "directions": described, "cosines": matrix.tolist()}, indent=2)
+        )
+    elif cosines:
+        click.echo(
+            table(
+                ["", *bank.tags],
+                [[tag, *(f"{c:+.2f}" for c in row)] for tag, row in zip(bank.tags, matrix.tolist(), strict=True)],
+            )
+        )
+    else:
+        click.echo(
+            table(["tag", "finder", "σ", "held-out R²", "support", "nearest", "cosine"], _direction_rows(bank, matrix))
+        )
+
+
+def _direction_rows(bank: DirectionBank, matrix: Tensor) -> list[list[str]]:
+    rows = []
+    for i, d in enumerate(bank):
+        others = [(abs(float(matrix[i, j])), j) for j in range(len(bank)) if j != i]
+        nearest, cosine = (
+            (bank.tags[max(others)[1]], f"{float(matrix[i, max(others)[1]]):+.2f}") if others else ("", "")
+        )
+        score = "" if d.score is None else f"{d.score:.3f}"
+        support = "" if d.support is None else str(d.support)
+        rows.append([d.tag, d.finder, f"{d.sigma:.3f}", score, support, nearest, cosine])
+    return rows

@@ -1,0 +1,69 @@
+"""Pictures out of video files, by PyAV."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from PIL import Image
+
+from latentedit.errors import LatentEditError
+
+SUFFIXES = frozenset({".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi"})
+
+
+def split_time(path: str | Path) -> tuple[Path, float]:
+    """``clip.mp4#t=12.5`` to the file and its seconds, 0 when none are given; W3C Media Fragments' spelling.
+
+    Raises:
+        LatentEditError: what follows ``#t=`` is no time.
+    """
+    name, mark, seconds = str(path).partition("#t=")
+    if not mark or Path(path).exists():
+        return Path(path), 0.0
+    try:
+        time = float(seconds)
+        if not 0 <= time < float("inf"):
+            raise ValueError
+    except ValueError as error:
+        raise LatentEditError(f"{seconds!r} is no time; write seconds from 0, as in {name}#t=12.5") from error
+    return Path(name), time
+
+
+def is_video(path: str | Path) -> bool:
+    """Whether a path names a video, by its suffix; ``#t=`` may follow."""
+    return split_time(path)[0].suffix.lower() in SUFFIXES
+
+
+def read_frame(path: str | Path) -> Image.Image:
+    """The frame that is shown at a time of a video, ``clip.mp4#t=12.5``, or the first.
+
+    Raises:
+        LatentEditError: no such file, no video that FFmpeg can read, or it is shorter; PyAV is missing.
+    """
+    file, seconds = split_time(path)
+    try:
+        import av
+    except ImportError as error:
+        raise LatentEditError("videos need PyAV; install it with: pip install 'latentedit[video]'") from error
+    if not file.is_file():
+        raise LatentEditError(f"no video at {str(file)!r}")
+    shown = None
+    try:
+        with av.open(str(file)) as container:
+            if not container.streams.video:
+                raise LatentEditError(f"{str(file)!r} has no pictures, only sound")
+            stream = container.streams.video[0]
+            if stream.time_base is not None:
+                container.seek(int(seconds / stream.time_base), stream=stream)  # to the key frame before
+            for frame in container.decode(stream):
+                if shown is not None and frame.time is not None and frame.time > seconds + 1e-6:
+                    return shown.to_image()
+                shown = frame
+    except av.FFmpegError as error:
+        raise LatentEditError(f"cannot read {str(file)!r} as a video: {error.strerror or error}") from error
+    if shown is None:
+        raise LatentEditError(f"{str(file)!r} has no frame at {seconds:g} s")
+    length = float((shown.time or 0.0) + 1 / float(stream.average_rate or 25))
+    if seconds > length:
+        raise LatentEditError(f"{str(file)!r} lasts {length:.3g} s; it has no frame at {seconds:g} s")
+    return shown.to_image()
