@@ -25,5 +25,9 @@ class DamagedFileError(LatentEditError):
     """A file that is missing, truncated, edited or of another run."""
 
 
+class UnsafeFileError(DamagedFileError):
+    """A file that asks for code to be run, or for what it does not hold."""
+
+
 class MismatchError(LatentEditError):
     """Things that do not belong together, such as directions of one generator and codes of another."""
