@@ -1,19 +1,37 @@
 """One contract over the registries: whatever is registered is tested by being registered."""
 
+import omniart
 import pytest
 import torch
+from conformance import checkpoint
+from torch import nn
 
 from latentedit.errors import LatentEditError, UnknownNameError
 from latentedit.generators import GENERATORS, Generator, load_generator
+from latentedit.generators.vae import write_vae
 from latentedit.registry import Registry, import_object, parse_name
 from latentedit.taggers import TAGGERS, Tagger, load_tagger
 
-NAMES = {"torch": "torch:toy:{}"}  # kinds that need an argument
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """A file for every kind that is read from one."""
+    folder = tmp_path_factory.mktemp("generators")
+    write_vae(folder / "vae.safetensors", nn.Sequential(nn.Linear(4, 12), nn.Unflatten(1, (3, 2, 2))), range="-1..1")
+    fixtures = {
+        "gnr": "gansnroses",
+        "stylegan2": "rosinality_stylegan2",
+        "nvlabs": "stylegan3_t",
+        "genforce": "sefa_pggan",
+    }
+    paths = {kind: str(checkpoint(name, folder)) for kind, name in fixtures.items()}
+    return paths | {"vae": f"{folder}/vae.safetensors", "dcgan": f"{omniart.weight_file()}?labels=8"}
 
 
 @pytest.mark.parametrize("kind", GENERATORS.names())
-def test_every_generator_keeps_the_contract(kind):
-    generator = load_generator(NAMES.get(kind, kind).format("ToyGenerator"))
+def test_every_generator_keeps_the_contract(kind, files):
+    name = f"{kind}:{files[kind]}" if kind in files else {"torch": "torch:toy:ToyGenerator"}.get(kind, kind)
+    generator = load_generator(name)
     assert isinstance(generator, Generator) and generator.id.count(":") == 1
     codes = generator.sample_codes([5, 6, 7])
     assert codes.shape == (3, generator.dim) and codes.dtype == torch.float32
@@ -29,7 +47,7 @@ def test_every_generator_keeps_the_contract(kind):
 
 @pytest.mark.parametrize("kind", TAGGERS.names())
 def test_every_tagger_keeps_the_contract(kind):
-    tagger = load_tagger(NAMES.get(kind, kind).format("ToyTagger"))
+    tagger = load_tagger({"torch": "torch:toy:ToyTagger"}.get(kind, kind))
     assert isinstance(tagger, Tagger) and 0 < tagger.threshold <= 1 and len(set(tagger.tags)) == len(tagger.tags)
     side = 16 if kind == "torch" else 128
     images = torch.rand(5, 3, side, side) * 2 - 1

@@ -12,6 +12,12 @@ GENERATORS = Registry(
     "latentedit.generators",
     {
         "avatar": "latentedit.generators.avatar:load",
+        "gnr": "latentedit.generators.gnr:FAMILY",
+        "stylegan2": "latentedit.generators.stylegan2:FAMILY",
+        "nvlabs": "latentedit.generators.nvlabs:FAMILY",
+        "genforce": "latentedit.generators.genforce:FAMILY",
+        "dcgan": "latentedit.generators.dcgan:FAMILY",
+        "vae": "latentedit.generators.vae:FAMILY",
         "torch": "latentedit.generators.custom:load",
     },
 )
@@ -25,7 +31,8 @@ def load_generator(
     """The generator that ``kind:argument?key=value`` names, frozen, on ``device``.
 
     Args:
-        name: ``avatar`` (bundled), ``torch:package.module:factory``, or a registered kind.
+        name: ``avatar`` (bundled), ``KIND:FILE`` for the families of ``docs/generators.md``,
+            ``torch:package.module:factory``, or another registered kind.
         device: as in torch.
         dtype: of the weights; pictures are always float32.
 

@@ -1,0 +1,292 @@
+"""Generators that are read from a file: what a family has to say, and the contract around its network.
+
+A family is a module with one :class:`Family`, which recognises its files by the names and shapes of their
+tensors and builds a :class:`Network`. Everything else of the contract is done here, once, by
+:class:`FileGenerator`.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from latentedit.checkpoint import Checkpoint, read_checkpoint
+from latentedit.errors import DamagedFileError, LatentEditError
+from latentedit.generators.base import match_content, per_slot, seed_latents, truncate, weights_id
+
+MEAN_SEEDS = range(2**31, 2**31 + 4096)
+"""Seeds of the codes whose mean truncation moves towards, where the file holds none."""
+
+
+class Slot(NamedTuple):
+    """One place of a network that consumes a style code."""
+
+    name: str
+    resolution: int
+    """Side of the pictures or feature maps there, in pixels."""
+    width: int
+    """How many numbers the style becomes there, usually one per channel."""
+
+
+class Network(nn.Module):
+    """What a family builds, filled with the file's weights in float32.
+
+    Attributes:
+        z_dim: numbers of z.
+        dim: numbers of a style code.
+        resolution: side of the pictures.
+        slots: in the order in which codes are consumed.
+        labels: classes of a conditional network; 0 when there are none.
+        label_in_decoder: the class enters the decoder rather than the code; ``synthesis`` then takes it as
+            content, a one-hot row (n, labels).
+        mapping: module or function, called with z (n, z_dim) and a one-hot class (n, labels) or None, to
+            codes (n, dim). A module runs in float64 on the processor, so that a code depends neither on the
+            batch nor on the device.
+        synthesis: module, called with codes (n, layers, dim), content or None, and the noise ("stored",
+            "none" or a seed), to pictures (n, 3, H, W) or (n, 1, H, W).
+        mean: stored mean of the codes (dim,) for truncation, or None.
+        notes: lines that ``info`` shows: what the file does not say and was assumed.
+        title: what it is, where the family's title covers several networks.
+    """
+
+    z_dim: int
+    dim: int
+    resolution: int
+    slots: tuple[Slot, ...]
+    labels: int = 0
+    label_in_decoder: bool = False
+    mapping: Callable[[Tensor, Tensor | None], Tensor]
+    synthesis: nn.Module
+    mean: Tensor | None = None
+    notes: tuple[str, ...] = ()
+    title: str = ""
+
+    def style_weights(self) -> dict[str, Tensor]:
+        """Weights (m, dim) by module name that style codes are multiplied with, for SeFa; raw."""
+        raise NotImplementedError
+
+
+class FileGenerator:
+    """A network that was read from a file, with the whole contract of a generator.
+
+    Args:
+        kind: the family's name.
+        network: filled.
+        tensors: the file's tensors of this network, under the file's names, and the options; they make the id.
+        device: where pictures are computed.
+        dtype: of the weights that compute them.
+    """
+
+    def __init__(
+        self, kind: str, network: Network, tensors: Mapping[str, Tensor], *, device: torch.device, dtype: torch.dtype
+    ) -> None:
+        self.kind, self.network = kind, network.eval().requires_grad_(False)
+        self.id = weights_id(kind, tensors)
+        self.parameters = sum(t.numel() for t in tensors.values())
+        self.z_dim, self.dim, self.resolution = network.z_dim, network.dim, network.resolution
+        self.slots, self.labels, self.notes = network.slots, network.labels, network.notes
+        self.layers = tuple(slot.name for slot in network.slots)
+        self._device, self._dtype = device, dtype
+        self._style_weights = {name: w.detach().float().clone() for name, w in network.style_weights().items()}
+        mapping = network.mapping
+        self._mapping = copy.deepcopy(mapping).double() if isinstance(mapping, nn.Module) else mapping
+        network.to(device, dtype)
+        self._means: dict[int | None, Tensor] = {}
+        if network.mean is not None:
+            self._means[None] = network.mean.detach().cpu().double()
+
+    @torch.inference_mode()
+    def map(
+        self, z: Tensor, *, label: int | None = None, truncation: float = 1.0, truncation_layers: int | None = None
+    ) -> Tensor:
+        """z (n, z_dim) to style codes (n, dim) float32, or (n, layers, dim) when ``truncation_layers`` is given.
+
+        Args:
+            z: standard normal.
+            label: class from 0 on, for a conditional network; 0 when none is given.
+            truncation: 1 for none, towards 0 for the mean code.
+            truncation_layers: truncate only that many first slots.
+
+        Raises:
+            LatentEditError: z of another width, or a class that the network does not have.
+        """
+        if z.ndim != 2 or z.shape[1] != self.z_dim:
+            raise LatentEditError(f"z has shape {tuple(z.shape)}; this generator takes (n, {self.z_dim})")
+        codes = self._mapped(z, label)
+        mean = self._mean(label) if truncation != 1.0 else codes[:1]
+        return truncate(codes, mean, truncation, truncation_layers, len(self.layers)).float().to(self._device)
+
+    def sample_codes(self, seeds: Sequence[int], *, label: int | None = None, truncation: float = 1.0) -> Tensor:
+        """Style codes (n, dim) float32 of seeds."""
+        return self.map(seed_latents(seeds, self.z_dim), label=label, truncation=truncation)
+
+    @torch.inference_mode()
+    def decode(self, codes: Tensor, *, content: Tensor | None = None, noise: str | int = "stored") -> Tensor:
+        """Codes (n, dim) or (n, layers, dim) to pictures (n, 3, H, W) float32, about [-1, 1], not clamped.
+
+        Args:
+            codes: style codes.
+            content: of :meth:`content_of_label` for networks whose decoder takes a class; one row, or one per code.
+            noise: "stored" for the file's constants, "none", or a seed; networks without noise inputs ignore it.
+        """
+        if not (noise in ("stored", "none") or (isinstance(noise, int) and not isinstance(noise, bool) and noise >= 0)):
+            raise LatentEditError(f"noise is {noise!r}; give 'stored', 'none' or a seed")
+        slots = per_slot(codes, len(self.layers), self.dim).to(self._device, self._dtype)
+        content = self._content(content, len(slots))
+        if not len(slots):
+            return torch.zeros(0, 3, self.resolution, self.resolution, device=self._device)
+        pictures = self.network.synthesis(slots, content, noise).float()
+        return pictures.expand(-1, 3, -1, -1) if pictures.shape[1] == 1 else pictures
+
+    def style_weights(self) -> dict[str, Tensor]:
+        """Weights (m, dim) by module name that style codes are multiplied with, raw, for SeFa."""
+        return {name: w.clone() for name, w in self._style_weights.items()}
+
+    def content_of_label(self, label: int) -> Tensor | None:
+        """Content (1, labels) that decodes pictures of a class; None when classes are part of the codes.
+
+        Raises:
+            LatentEditError: there is no such class.
+        """
+        row = self._one_hot(label, 1)
+        return None if row is None or not self.network.label_in_decoder else row.float().to(self._device)
+
+    def _one_hot(self, label: int | None, n: int) -> Tensor | None:
+        if not self.labels:
+            if label is not None:
+                raise LatentEditError(f"{self.id} has no classes; leave label out")
+            return None
+        if label is not None and not 0 <= label < self.labels:
+            raise LatentEditError(f"label is {label}; {self.id} has classes 0 to {self.labels - 1}")
+        row = torch.zeros(n, self.labels, dtype=torch.float64)
+        row[:, label or 0] = 1
+        return row
+
+    def _mapped(self, z: Tensor, label: int | None) -> Tensor:
+        """z to codes (n, dim) float64 on the processor."""
+        one_hot = self._one_hot(label, len(z))
+        return self._mapping(z.to("cpu", torch.float64), None if self.network.label_in_decoder else one_hot)
+
+    def _mean(self, label: int | None) -> Tensor:
+        """Mean code (dim,) float64: the file's, else of many seeds."""
+        if None in self._means:
+            return self._means[None]
+        key = label or 0
+        if key not in self._means:
+            self._means[key] = self._mapped(seed_latents(MEAN_SEEDS, self.z_dim), label).mean(0)
+        return self._means[key]
+
+    def _content(self, content: Tensor | None, n: int) -> Tensor | None:
+        """Content on the device, one row per code."""
+        if self.network.label_in_decoder and content is None:
+            content = self.content_of_label(0)
+        if content is None:
+            return None
+        if not self.network.label_in_decoder:
+            raise LatentEditError(f"{self.id} makes pictures from codes alone; leave content out")
+        return match_content(content, n).to(self._device, self._dtype)
+
+
+class Found(NamedTuple):
+    """What a family recognised in a file."""
+
+    tensors: dict[str, Tensor]
+    """The generator's, under the file's names."""
+    part: str = ""
+    """Where in the file they are, such as ``g_ema``."""
+
+
+@dataclass(frozen=True)
+class Family:
+    """A kind of generator file; calling it loads one.
+
+    Attributes:
+        kind: name on the command line.
+        title: what such a file is, in a few words.
+        recognise: the generator's tensors in a file, or None when it is of another family.
+        build: a network filled with the tensors (float32), given the file and the options.
+        options: option to what it means; others are refused.
+        generator: the class that has the contract; image-to-image families have their own.
+    """
+
+    kind: str
+    title: str
+    recognise: Callable[[Checkpoint], Found | None]
+    build: Callable[[Found, Checkpoint, Mapping[str, str]], Network]
+    options: Mapping[str, str] = field(default_factory=dict)
+    generator: type[FileGenerator] = FileGenerator
+
+    def __call__(
+        self, argument: str, options: Mapping[str, str], *, device: torch.device, dtype: torch.dtype
+    ) -> FileGenerator:
+        """Load ``kind:argument?options``.
+
+        Raises:
+            LatentEditError: no file is named, an option that the family does not have, or the file is of
+                another family.
+            DamagedFileError: it cannot be read, or holds weights that are not finite.
+        """
+        if not argument:
+            raise LatentEditError(f"{self.kind} needs a file, as in {self.kind}:PATH")
+        self.check_options(options)
+        return self.load(read_checkpoint(Path(argument)), options, device=device, dtype=dtype)
+
+    def check_options(self, options: Mapping[str, str]) -> None:
+        """Refuse options that the family does not have.
+
+        Raises:
+            LatentEditError: there is one.
+        """
+        if unknown := sorted(set(options) - set(self.options)):
+            allowed = ", ".join(f"{key} ({meaning})" for key, meaning in self.options.items()) or "none"
+            raise LatentEditError(f"{self.kind} has no option {', '.join(unknown)}; its options: {allowed}")
+
+    def load(
+        self, checkpoint: Checkpoint, options: Mapping[str, str], *, device: torch.device, dtype: torch.dtype
+    ) -> FileGenerator:
+        """The generator in a file that was read already."""
+        found = self.recognise(checkpoint)
+        if found is None:
+            raise LatentEditError(f"{checkpoint.path}: not {self.title}; {_what_it_is(checkpoint, self.kind)}")
+        tensors = {name: tensor.float() for name, tensor in found.tensors.items()}
+        for name, tensor in tensors.items():
+            if not torch.isfinite(tensor).all():
+                raise DamagedFileError(
+                    f"{checkpoint.path}: weights {name} are not finite (NaN or infinity); training had failed, or the "
+                    "file is damaged: take an earlier checkpoint"
+                )
+        try:
+            network = self.build(Found(tensors, found.part), checkpoint, options)
+        except (RuntimeError, KeyError, IndexError, ValueError) as error:
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            reason = f"{error.args[0]} is missing" if isinstance(error, KeyError) else reason
+            raise DamagedFileError(f"{checkpoint.path}: not whole as {self.title}: {reason}") from error
+        # Options change what codes mean or what pictures look like, as other weights would.
+        identity = tensors | {f"?{name}={value}": torch.zeros(0) for name, value in options.items()}
+        return self.generator(self.kind, network, identity, device=device, dtype=dtype)
+
+
+def families() -> dict[str, Family]:
+    """Every registered family by kind."""
+    from latentedit.generators import GENERATORS
+
+    found = {name: GENERATORS.get(name) for name in GENERATORS.names()}
+    return {name: thing for name, thing in found.items() if isinstance(thing, Family)}
+
+
+def family_of(checkpoint: Checkpoint) -> Family | None:
+    """The family that recognises a file, or None."""
+    return next((family for family in families().values() if family.recognise(checkpoint) is not None), None)
+
+
+def _what_it_is(checkpoint: Checkpoint, asked: str) -> str:
+    family = family_of(checkpoint)
+    if family is not None:
+        return f"it is {family.title}: write {family.kind}:{checkpoint.path}"
+    return checkpoint.seems_to_be()

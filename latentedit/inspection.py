@@ -1,0 +1,104 @@
+"""What a generator, or a file that may hold one, is: ``latentedit info``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from latentedit.checkpoint import read_checkpoint
+from latentedit.errors import LatentEditError
+from latentedit.generators import GENERATORS, Generator, load_generator
+from latentedit.generators.family import Family, family_of
+from latentedit.registry import parse_name
+
+
+@dataclass(frozen=True)
+class GeneratorInfo:
+    """A generator in numbers.
+
+    Attributes:
+        name: how commands take it, such as ``gnr:GNR_checkpoint.pt``.
+        title: what its family is called; None when it is not read from a file of a known family.
+        part: where in the file the network is, such as ``g_ema``.
+        container: how the file was written; empty when there is no file.
+        id: of the weights.
+        resolution: side of the pictures.
+        z_dim, dim: numbers of z and of a style code.
+        labels: classes; 0 when there are none.
+        layers: each slot's name, and resolution and style width where they are known.
+        parameters: numbers in the file's network; None when unknown.
+        memory: bytes that the weights take in float32.
+        style_weights: rows of each weight that SeFa reads, by name.
+        notes: what the file does not say and was assumed.
+    """
+
+    name: str
+    title: str | None
+    part: str
+    container: str
+    id: str
+    resolution: int
+    z_dim: int
+    dim: int
+    labels: int
+    layers: tuple[Mapping[str, Any], ...]
+    parameters: int | None
+    memory: int | None
+    style_weights: Mapping[str, int]
+    notes: tuple[str, ...]
+
+    def document(self) -> dict[str, Any]:
+        """As plain containers, for JSON."""
+        return asdict(self)
+
+
+def inspect_generator(name: str) -> GeneratorInfo:
+    """Load a generator by name, or by a bare path whose family is found out, and describe it.
+
+    Raises:
+        LatentEditError: it cannot be loaded; for a file, what it seems to be and what is needed.
+    """
+    kind, argument, options = parse_name(name)
+    if Path(name).exists() or kind not in GENERATORS.names():
+        checkpoint = read_checkpoint(name)
+        family = family_of(checkpoint)
+        if family is None:
+            raise LatentEditError(f"{name}: {checkpoint.seems_to_be()}")
+        name = f"{family.kind}:{name}"
+    else:
+        thing = GENERATORS.get(kind)
+        if not isinstance(thing, Family):
+            return _describe(name, load_generator(name), None, "", "")
+        family, checkpoint = thing, read_checkpoint(argument or _no_file(kind))
+        family.check_options(options)
+    generator = family.load(checkpoint, options, device=torch.device("cpu"), dtype=torch.float32)
+    found = family.recognise(checkpoint)
+    return _describe(
+        name, generator, generator.network.title or family.title, found.part if found else "", checkpoint.container
+    )
+
+
+def _no_file(kind: str) -> str:
+    raise LatentEditError(f"{kind} needs a file, as in {kind}:PATH")
+
+
+def _describe(name: str, generator: Generator, title: str | None, part: str, container: str) -> GeneratorInfo:
+    slots = getattr(generator, "slots", None)
+    layers: list[dict[str, Any]] = [{"name": layer} for layer in generator.layers]
+    if slots is not None:
+        layers = [slot._asdict() for slot in slots]
+    parameters = getattr(generator, "parameters", None)
+    try:
+        weights = {layer: len(w) for layer, w in generator.style_weights().items()}
+    except LatentEditError:
+        weights = {}
+    return GeneratorInfo(
+        name=name, title=title, part=part, container=container, id=generator.id, resolution=generator.resolution,
+        z_dim=generator.z_dim, dim=generator.dim, labels=getattr(generator, "labels", 0), layers=tuple(layers),
+        parameters=parameters, memory=None if parameters is None else parameters * 4, style_weights=weights,
+        notes=tuple(getattr(generator, "notes", ())),
+    )  # fmt: skip
