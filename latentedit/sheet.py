@@ -14,8 +14,9 @@ from torch import Tensor
 from latentedit.direction import DirectionBank
 from latentedit.editing import DEFAULT_STRENGTH, edit, strengths_of
 from latentedit.errors import LatentEditError
+from latentedit.formats import read_named_codes
 from latentedit.generators import Generator
-from latentedit.generators.base import content_of_label
+from latentedit.generators.base import content_of_label, per_slot
 from latentedit.images import grid, list_pictures, read_picture
 
 
@@ -59,6 +60,55 @@ def seeded_faces(
     """
     codes = generator.sample_codes(list(seeds), label=label, truncation=truncation)
     return with_content(generator, codes, tuple(f"seed {seed}" for seed in seeds), content=content, label=label)
+
+
+def named_faces(
+    generator: Generator,
+    *,
+    codes: str | Path | None = None,
+    style: str | Path | None = None,
+    content: str | Path | None = None,
+    label: int | None = None,
+) -> Faces:
+    """Faces of a file of style codes, or of pictures whose style is read.
+
+    Args:
+        generator: that the codes are of.
+        codes: a file that :func:`latentedit.formats.read_named_codes` reads.
+        style: a picture, or a folder of them, for generators that read styles.
+        content, label: see :func:`seeded_faces`.
+
+    Raises:
+        LatentEditError: codes of another shape; a generator that reads no styles; pictures that cannot be read.
+    """
+    if codes is not None:
+        names, read = read_named_codes(codes)
+        per_slot(read, len(generator.layers), generator.dim)  # or it says what fits
+    else:
+        assert style is not None
+        read, names = codes_of_pictures(generator, style)
+    return with_content(generator, read, names, content=content, label=label)
+
+
+def codes_of_pictures(generator: Generator, pictures: str | Path) -> tuple[Tensor, tuple[str, ...]]:
+    """Style codes (n, dim) of a picture or a folder of them, and the files' names.
+
+    For generators that read styles: by ``encode_reference(images) -> z``, ``invert(images) -> codes``, or the
+    second of what ``encode(images)`` gives.
+
+    Raises:
+        LatentEditError: the generator cannot, or a picture cannot be read.
+    """
+    files = [Path(p) for p in (list_pictures(pictures) if Path(pictures).is_dir() else [pictures])]
+    images = torch.stack([read_picture(file, generator.resolution) for file in files])
+    names = tuple(file.name for file in files)
+    if (invert := getattr(generator, "invert", None)) is not None:
+        return invert(images), names
+    if (reference := getattr(generator, "encode_reference", None)) is not None:
+        return generator.map(reference(images)), names
+    if (encode := getattr(generator, "encode", None)) is not None:
+        return generator.map(encode(images)[1]), names
+    raise LatentEditError(f"{generator.id} cannot read styles of pictures; it has no encoder")
 
 
 def with_content(

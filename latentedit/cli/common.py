@@ -112,4 +112,4 @@ def recorded_generator(asked: str | None, recorded: str, file: Path) -> str:
 
 def refuse_existing(path: Path, force: bool) -> None:
     if path.exists() and not force:
-        raise LatentEditError(f"{path} exists; name another file with --out, or overwrite it with --force")
+        raise LatentEditError(f"{path} exists; name another file, or overwrite it with --force")

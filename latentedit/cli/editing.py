@@ -32,6 +32,14 @@ from latentedit.cli.common import Context, cli, common, recorded_generator, refu
     help="your picture, a folder of them, or a frame of a video (clip.mp4#t=12.5) as content, for image-to-image "
     "generators",
 )
+@click.option(
+    "--style",
+    type=click.Path(path_type=Path),
+    help="a picture, or a folder of them, whose style is edited instead of SEED's, for generators that read styles",
+)
+@click.option(
+    "--codes", type=click.Path(path_type=Path), help="a file of codes to edit instead, as `convert` knows them"
+)
 @click.option("--label", type=int, help="class, for conditional generators")
 @click.option(
     "--truncation", type=float, default=1.0, show_default=True, help="1 for none, towards 0 for the mean code"
@@ -47,18 +55,20 @@ from latentedit.cli.common import Context, cli, common, recorded_generator, refu
 def edit(
     context: Context, tags: tuple[str, ...], directions: Path | None, generator: str | None, strength: float | None,
     opposite: str | None, no_opposite: bool, layers: str | None, raw: bool, strip: bool, steps: int,
-    content: str | None, label: int | None, truncation: float, seed: int, count: int,
-    allow_other_generator: bool, out: Path | None, force: bool,
+    content: str | None, style: Path | None, codes: Path | None, label: int | None, truncation: float,
+    seed: int, count: int, allow_other_generator: bool, out: Path | None, force: bool,
 ) -> None:  # fmt: skip
     """Move faces along the direction of a tag and away from its opposite; writes a picture."""
     if opposite and no_opposite:
         raise click.UsageError("--opposite and --no-opposite exclude each other")
+    if codes and style:
+        raise click.UsageError("--codes and --style exclude each other")
     out = out or Path(f"edit-{'-'.join(tags)}.png")
     refuse_existing(out, force)
     from latentedit import DirectionBank, load_generator
     from latentedit.editing import DEFAULT_STRENGTH
     from latentedit.files import atomic_write
-    from latentedit.sheet import edit_sheet, seeded_faces
+    from latentedit.sheet import edit_sheet, named_faces, seeded_faces
 
     bank = DirectionBank.load(directions) if directions else None
     named = recorded_generator(generator, bank.generator_name, directions) if bank and directions else generator
@@ -67,7 +77,10 @@ def edit(
         bank = DirectionBank.load_default(g)
     elif not allow_other_generator:
         bank.check_generator(g)
-    faces = seeded_faces(g, range(seed, seed + count), content=content, label=label, truncation=truncation)
+    if codes or style:
+        faces = named_faces(g, codes=codes, style=style, content=content, label=label)
+    else:
+        faces = seeded_faces(g, range(seed, seed + count), content=content, label=label, truncation=truncation)
     sheet, moves = edit_sheet(
         g, bank, tags, faces, strength=DEFAULT_STRENGTH if strength is None else strength,
         opposite=None if no_opposite else opposite or "auto", layers=layers, unit="raw" if raw else "sigma",

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from latentedit.cli.common import Context, cli, common
+from latentedit.cli.common import Context, cli, common, refuse_existing
 from latentedit.terminal import table
 
 if TYPE_CHECKING:
@@ -27,6 +28,50 @@ def info(context: Context, file: str) -> None:
     context.result(described.document(), _text(described))
 
 
+@cli.command()
+@click.argument("source", type=click.Path(path_type=Path))
+@click.argument("target", type=click.Path(path_type=Path))
+@click.option("--generator", help="whose directions or codes they are; needed for directions of other projects")
+@click.option("--tag", "tags", multiple=True, help="which directions; the name of a direction that has none")
+@click.option("--from", "source_format", metavar="FORMAT", help="[default: by what SOURCE holds]")
+@click.option("--to", "target_format", metavar="FORMAT", help="[default: by how TARGET ends]")
+@click.option("--force", is_flag=True, help="overwrite TARGET")
+@common
+def convert(
+    context: Context, source: Path, target: Path, generator: str | None, tags: tuple[str, ...],
+    source_format: str | None, target_format: str | None, force: bool,
+) -> None:  # fmt: skip
+    """Turn directions or style codes of another project into ours, or the other way.
+
+    \b
+    FORMAT is one of
+      latentedit     .safetensors  our directions
+      interfacegan   .npy          boundary, (1, d), unit length
+      npy, pt        .npy .pt      one direction, (1, d) or (slots, d): e4e, PTI
+      ganspace       .npz          components (read only)
+      factor         .pt           rosinality's SeFa (read only)
+      halcy          .pkl          tag -> (slots, d) (read only)
+      latents-npy    .npy          codes, (n, d) or (n, slots, d): w.npy, e4e
+      latents-pt     .pt           codes: e4e, PTI
+      projected-w    .npz          codes of NVIDIA's projector
+      projector      .pt           codes of rosinality's projector (read only)
+    """
+    refuse_existing(target, force)
+    from latentedit import load_generator
+    from latentedit.formats import convert_file
+
+    done = convert_file(
+        source, target, generator=load_generator(generator, device=context.device) if generator else None,
+        tags=tags or None, source_format=source_format, target_format=target_format, generator_name=generator or "",
+    )  # fmt: skip
+    document = {
+        "target": str(target), "holds": done.holds, "from": done.source_format, "to": done.target_format,
+        "names": list(done.names), "shape": list(done.shape),
+    }  # fmt: skip
+    count = f"{len(done.names)} {done.holds if len(done.names) > 1 else done.holds[:-1]}"
+    context.result(document, f"wrote {target}: {count} ({done.source_format} to {done.target_format})")
+
+
 def _text(described: GeneratorInfo) -> str:
     """The description for people."""
     lines = [described.name]
@@ -45,8 +90,8 @@ def _text(described: GeneratorInfo) -> str:
     lines += [f"  note        {note}" for note in described.notes]
     if any("width" in layer for layer in described.layers):
         rows = [
-            [str(i), layer["name"], f"{layer['resolution']} x {layer['resolution']}", str(layer["width"])]
+            [layer["name"], str(i), f"{layer['resolution']} x {layer['resolution']}", str(layer["width"])]
             for i, layer in enumerate(described.layers)
         ]
-        lines += ["", table(["slot", "layer", "resolution", "style width"], rows)]
+        lines += ["", table(["layer", "slot", "resolution", "style width"], rows)]
     return "\n".join(lines)

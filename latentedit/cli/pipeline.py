@@ -126,7 +126,12 @@ def tag(context: Context, samples: Path, tagger: str, generator: str | None, con
 
 @cli.command("fit-directions")
 @click.argument("samples", type=click.Path(path_type=Path), default="samples")
-@click.option("--finder", default="lasso", show_default=True, help="sefa, linear, lasso, svd, ...; options as in sefa?variant=raw&k=16")
+@click.option(
+    "--finder",
+    default="lasso",
+    show_default=True,
+    help="sefa, linear, lasso, svd, ...; options as in sefa?variant=raw&k=16",
+)
 @click.option(
     "--tag",
     "tags",
