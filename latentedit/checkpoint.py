@@ -87,7 +87,9 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     if problem := diagnose_file(path):
         raise DamagedFileError(f"{path}: {problem}")
     try:
-        return _read(path)
+        checkpoint = _read(path)
+        _check_extent(checkpoint.tree)
+        return checkpoint
     except UnsafeFileError as error:
         raise UnsafeFileError(f"{path}: refused: {error}") from error
     except DamagedFileError as error:
@@ -126,6 +128,35 @@ def _read_safetensors(path: Path, header: int) -> tuple[dict[str, Tensor], dict[
             f"no file of torch.save, and as safetensors it is truncated or damaged ({shown(str(error))}); "
             "download it again"
         ) from error
+
+
+def _check_extent(tree: Any) -> None:
+    """Refuse plain containers that hold one another so often that printing or comparing them would not end.
+
+    Extents are counted once per container, so that it takes O(entries).
+    """
+    extents: dict[int, int] = {}
+    stack, entries = [(tree, False)], 0
+    while stack:
+        thing, done = stack.pop()
+        if id(thing) in extents and not done:
+            continue
+        children = (
+            list(thing.values()) if isinstance(thing, dict) else thing if isinstance(thing, (list, tuple)) else ()
+        )
+        inner = [child for child in children if isinstance(child, _WALKED[2:])]
+        if done:
+            extents[id(thing)] = 1 + len(children) + sum(extents[id(child)] for child in inner)
+            if extents[id(thing)] > 10 * entries + 1_000_000:
+                raise UnsafeFileError("its contents refer to themselves over and over")
+            continue
+        extents[id(thing)] = 1  # while it is open, and for good where it is no plain container
+        entries += 1 + len(children)
+        if isinstance(thing, Inert):  # compared and printed by identity
+            stack += [(part, False) for part in (thing.state, thing.entries, thing.args)]
+        else:
+            stack.append((thing, True))
+            stack += [(child, False) for child in inner]
 
 
 def module_fields(thing: Any) -> dict[str, Any] | None:

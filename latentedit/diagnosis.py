@@ -80,13 +80,13 @@ def diagnose_file(path: Path) -> str | None:
 
 def is_old_pickle(head: bytes) -> bool:
     """Whether a file may be a pickle of protocol 0 or 1, which start with no sign, by its first bytes."""
-    if head[:1] not in (b"(", b"]", b"}", b"c") or head[8:9] == b"{":
+    if not re.match(rb"[(\]}]|c[\w.]+\n[\w.]+\n", head) or head[8:9] == b"{":
         return False
     try:
         for _ in pickletools.genops(head[:64]):
             pass
     except ValueError as error:
-        return "opcode" not in str(error)  # cut off rather than unknown
+        return len(head) >= 64 and "opcode" not in str(error)  # cut off rather than unknown
     return True
 
 
@@ -318,14 +318,13 @@ def diagnose_tensors(tensors: Mapping[str, Tensor]) -> str | None:
             "it holds no tensors at all; save the generator's weights: torch.save(generator.state_dict(), 'weights.pt')"
         )
     names = [name[:1000] for name in list(tensors)[:20_000]]
-    if answer := _codes(tensors):
-        return f"it seems to be {answer}"
     if all(_MOMENTUM.search(name) for name in names):
         return f"it seems to be the state of an optimiser, without the network; {_TO_GENERATOR}"
     for answer, rows in _BY_NAMES:
         if any(all(any(re.search(pattern, name) for name in names) for pattern in row) for row in rows):
             return f"it seems to be {answer}"
-    return f"it seems to be {_JUDGES}" if _narrows_to_one(tensors) else None
+    other = _codes(tensors) or (_JUDGES if _narrows_to_one(tensors) else None)
+    return f"it seems to be {other}" if other else None
 
 
 def _codes(tensors: Mapping[str, Tensor]) -> str | None:

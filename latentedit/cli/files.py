@@ -80,10 +80,9 @@ def _text(described: GeneratorInfo) -> str:
         lines[0] += f": {described.title}{origin}, {described.container}"
     side = described.resolution
     lines.append(f"  pictures    {side} x {side}")
+    slots = f"{len(described.layers)} slot{'s' if len(described.layers) > 1 else ''}"
     classes = f", {described.labels} classes" if described.labels else ""
-    lines.append(
-        f"  latents     z {described.z_dim}, style code {described.dim}, {len(described.layers)} slots{classes}"
-    )
+    lines.append(f"  latents     z {described.z_dim}, style code {described.dim}, {slots}{classes}")
     if described.parameters is not None and described.memory is not None:
         lines.append(f"  parameters  {described.parameters / 1e6:.2f} M, {described.memory / 1e6:.1f} MB in float32")
     lines.append(f"  id          {described.id}")

@@ -7,6 +7,7 @@ before memory is taken.
 from __future__ import annotations
 
 import math
+import mmap
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -21,6 +22,7 @@ from latentedit.checkpoint import read_checkpoint
 from latentedit.diagnosis import diagnose_file
 from latentedit.errors import DamagedFileError, UnsafeFileError
 from latentedit.files import atomic_write
+from latentedit.ziparchive import members
 
 Array = NDArray[Any]
 
@@ -117,12 +119,10 @@ def _line(error: Exception) -> str:
 
 def _members(path: Path) -> list[str]:
     try:
-        with zipfile.ZipFile(path) as archive:
-            return archive.namelist()
-    except (zipfile.BadZipFile, ValueError, NotImplementedError, OSError) as error:
-        raise DamagedFileError(
-            f"{path}: its zip archive is truncated or damaged ({error}); download it again"
-        ) from error
+        with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+            return list(members(mapped))
+    except DamagedFileError as error:
+        raise type(error)(f"{path}: {error}; download it again") from error
 
 
 def _read_array(file: IO[bytes], size: int) -> Array:

@@ -21,7 +21,7 @@ from latentedit.errors import LatentEditError
 from latentedit.generators.family import Family, Found, Network, Slot
 from latentedit.generators.stylegan2_network import MAPPING_RATE, Tensors, stylegan2
 from latentedit.generators.stylegan3_network import Settings, StyleGAN3
-from latentedit.unpickling import Inert
+from latentedit.unpickling import Inert, shown
 
 PARTS = ("G_ema", "g_ema", "G", "state_dict")
 """Outer names under which files hold a generator, the best one first."""
@@ -93,7 +93,8 @@ class Modules:
         """
         found = [m[attribute] for n, m in self.by_name.items() if attribute in m and re.fullmatch(within, n)]
         if other := [value for value in found if value != found[0]]:
-            raise ValueError(f"its layers have different {attribute}: {found[0]} and {other[0]}")
+            both = " and ".join(shown(str(value)) for value in (found[0], other[0]))
+            raise ValueError(f"its layers have different {attribute}: {both}")
         return found[0] if found else default
 
 
@@ -113,7 +114,7 @@ def _settings(modules: Modules, given: Mapping[str, Any]) -> Settings:
     }
     for name, value in held.items():
         if not (_is_number(value) or (name == "conv_clamp" and value is None)):
-            raise ValueError(f"its {name} is {value!r}")
+            raise ValueError(f"its {name} is {shown(str(value))}")
     return Settings(**{**held, **given})
 
 
@@ -228,11 +229,11 @@ def _blocks(tensors: Mapping[str, Tensor]) -> list[int]:
 
 
 def _refuse_other_architectures(tensors: Mapping[str, Tensor], modules: Modules, checkpoint: Checkpoint) -> None:
-    activation = modules.get("activation", r"synthesis\.b\d+\.conv\d", "lrelu")
+    activation = shown(str(modules.get("activation", r"synthesis\.b\d+\.conv\d", "lrelu")))
     if activation != "lrelu":
         raise LatentEditError(f"{checkpoint.path}: StyleGAN2 with activation {activation!r}; only 'lrelu' is supported")
     blocks = _blocks(tensors)
-    architecture = modules.get("architecture", r"synthesis\.b\d+", "skip")
+    architecture = shown(str(modules.get("architecture", r"synthesis\.b\d+", "skip")))
     if any(f"synthesis.b{size}.skip.weight" in tensors for size in blocks):
         architecture = "resnet"
     elif not any(f"synthesis.b{size}.torgb.weight" in tensors for size in blocks[:-1]):
