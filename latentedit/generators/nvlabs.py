@@ -114,7 +114,7 @@ def _settings(modules: Modules, given: Mapping[str, Any]) -> Settings:
     }
     for name, value in held.items():
         if not (_is_number(value) or (name == "conv_clamp" and value is None)):
-            raise ValueError(f"its {name} is {shown(str(value))}")
+            raise ValueError(f"its {name} is {shown(repr(value))}")
     return Settings(**{**held, **given})
 
 
