@@ -1,6 +1,6 @@
 """How fast do we decode, against the usual way of writing the same networks? Prints one table.
 
-    python benchmarks/decode.py [--quick] [--batches 1 8 32] [--repeats 7] [--dtype float16] [--channels-last]
+    python benchmarks/decode.py [--quick] [--batches 1 8 32] [--repeats 7] [--dtype float16] [--layout contiguous]
 
 Both sides have the same random weights and take turns in one run; the ratio is of the medians. The usual way is that
 of the published codes: weights per picture, convolutions in as many groups as there are pictures, doubling by a
@@ -28,6 +28,7 @@ from latentedit.generators.family import Family, FileGenerator
 
 Tensors = dict[str, Tensor]
 DIM = 512
+LAYOUTS = {"contiguous": torch.contiguous_format, "channels-last": torch.channels_last}
 
 
 def channels(side: int, multiplier: int = 1) -> int:
@@ -230,13 +231,13 @@ def race(
 ) -> tuple[float, float, float]:
     """Median seconds of the usual way and of ours, and the largest difference of their pictures."""
     device, dtype = generator._device, getattr(torch, options.dtype)
-    layout = torch.channels_last if options.channels_last else torch.contiguous_format
-    generator.network.to(memory_format=layout)  # type: ignore[call-overload]
+    if options.layout:
+        generator.network.to(memory_format=LAYOUTS[options.layout])  # type: ignore[call-overload]
     usual = Usual({name: tensor.to(device, dtype) for name, tensor in tensors.items()})
     codes, content = generator.sample_codes(range(batch)), None
     if isinstance(generator, gnr.GNRGenerator):
         picture = torch.rand(1, 3, generator.resolution, generator.resolution) * 2 - 1
-        content = generator.encode(picture)[0].to(dtype).contiguous(memory_format=layout)
+        content = generator.encode(picture)[0].to(dtype)
     sides = (lambda: usual(codes.to(dtype), content), lambda: generator.decode(codes, content=content))
     times: tuple[list[float], list[float]] = ([], [])
     pictures = [timed(work, device.type)[1].float() for work in sides]
@@ -252,13 +253,13 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=256)
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--dtype", choices=("float32", "float16", "bfloat16"), default="float32")
-    parser.add_argument("--channels-last", action="store_true")
+    parser.add_argument("--layout", choices=LAYOUTS, help="of ours in memory  [default: the generator's own]")
     parser.add_argument("--devices", nargs="+", default=devices())
     parser.add_argument("--quick", action="store_true", help="one repeat, batches 1 and 2, size 64: does it run?")
     options = parser.parse_args()
     if options.quick:
         options.size, options.repeats, options.batches = 64, 1, [1, 2]
-    layout = ", channels last" if options.channels_last else ""
+    layout = f", {options.layout}" if options.layout else ""
     title = f"{options.size} pixels, {options.dtype}{layout}, {options.repeats} repeats, torch {torch.__version__}"
     table = Table(
         "network", "device", "batch", "usual, ms a picture", "ours", "ratio", "largest difference", title=title

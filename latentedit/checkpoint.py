@@ -68,11 +68,6 @@ class Checkpoint:
         more = f", ... ({len(tensors)} tensors)" if len(tensors) > 6 else ""
         return f"no family of generators knows it; it holds {', '.join(listed)}{more}"
 
-    @property
-    def keys(self) -> tuple[str, ...]:
-        """The outermost names."""
-        return tuple(str(key) for key in self.tree) if isinstance(self.tree, Mapping) else ()
-
 
 def read_checkpoint(path: str | Path) -> Checkpoint:
     """Read a file of weights: safetensors, ``torch.save`` in both layouts, or NVIDIA's pickles.

@@ -39,7 +39,7 @@ def write(path: Path, container: str, tensors: dict[str, Tensor]) -> Path:
 def test_the_container_is_told_by_content_and_not_by_name(container: str, suffix: str, tmp_path: Path) -> None:
     checkpoint = read_checkpoint(write(tmp_path / f"f.{suffix}", container, WEIGHTS))
     assert checkpoint.container == container
-    assert checkpoint.keys == tuple(WEIGHTS)
+    assert tuple(checkpoint.tree) == tuple(WEIGHTS)
     got = checkpoint.state()
     assert all(torch.equal(got[key], WEIGHTS[key]) for key in WEIGHTS)
     assert weights_id("x", got) == weights_id("x", WEIGHTS)

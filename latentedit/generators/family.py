@@ -51,6 +51,7 @@ class Network(nn.Module):
         synthesis: module, called with codes (n, layers, dim), content or None, and the noise ("stored",
             "none" or a seed), to pictures (n, 3, H, W) or (n, 1, H, W).
         mean: stored mean of the codes (dim,) for truncation, or None.
+        channels_last: decode with channels innermost in memory where that pays.
         notes: lines that ``info`` shows: what the file does not say and was assumed.
         title: what it is, where the family's title covers several networks.
     """
@@ -64,12 +65,19 @@ class Network(nn.Module):
     mapping: Callable[[Tensor, Tensor | None], Tensor]
     synthesis: nn.Module
     mean: Tensor | None = None
+    channels_last: bool = False
     notes: tuple[str, ...] = ()
     title: str = ""
 
     def style_weights(self) -> dict[str, Tensor]:
         """Weights (m, dim) by module name that style codes are multiplied with, for SeFa; raw."""
         raise NotImplementedError
+
+
+def _channels_last_pays(device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether convolutions are faster so: on processors in float32 (a fifth, ``benchmarks/decode.py``; in half
+    precision far slower), on GPUs in half precision, whose matrix units want it."""
+    return dtype == torch.float32 if device.type == "cpu" else dtype in (torch.float16, torch.bfloat16)
 
 
 class FileGenerator:
@@ -97,6 +105,8 @@ class FileGenerator:
         mapping = network.mapping
         self._mapping = copy.deepcopy(mapping).double() if isinstance(mapping, nn.Module) else mapping
         network.to(device, dtype)
+        if network.channels_last and _channels_last_pays(device, dtype):
+            network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._means: dict[int | None, Tensor] = {}
         if network.mean is not None:
             self._means[None] = network.mean.detach().cpu().double()
@@ -142,7 +152,7 @@ class FileGenerator:
         if not len(slots):
             return torch.zeros(0, 3, self.resolution, self.resolution, device=self._device)
         pictures = self.network.synthesis(slots, content, noise).float()
-        return pictures.expand(-1, 3, -1, -1) if pictures.shape[1] == 1 else pictures
+        return pictures.repeat(1, 3, 1, 1) if pictures.shape[1] == 1 else pictures
 
     def style_weights(self) -> dict[str, Tensor]:
         """Weights (m, dim) by module name that style codes are multiplied with, raw, for SeFa."""

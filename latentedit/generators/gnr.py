@@ -32,6 +32,7 @@ class GNR(Network):
     """The generator of a file, and the reader of reference pictures if the file has one."""
 
     synthesis: Decoder
+    channels_last = True
 
     def __init__(self, found: Found, reference: Found | None) -> None:
         super().__init__()

@@ -302,6 +302,8 @@ class Synthesis(nn.Module):
 class StyleGAN2(Network):
     """A StyleGAN2; build it with :func:`stylegan2`."""
 
+    channels_last = True
+
     def __init__(self, mapping: StyleMapping, synthesis: Synthesis, style_weights: Mapping[str, Tensor]) -> None:
         super().__init__()
         self.mapping, self.synthesis = mapping, synthesis
