@@ -11,28 +11,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from latentedit import cli
-
 ROOT = Path(__file__).parents[1]
 TOY = ("--generator", "torch:toy:ToyGenerator")
-
-
-@pytest.fixture
-def run(monkeypatch, capsys, tmp_path):
-    """Run a command in a folder of its own: run("sample", ...) -> (exit code, stdout, stderr)."""
-    monkeypatch.chdir(tmp_path)
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["latentedit", *map(str, arguments)])
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as ended:
-            code = int(ended.code or 0)
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return call
 
 
 @pytest.fixture

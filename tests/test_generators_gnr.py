@@ -44,14 +44,6 @@ def generator(folder) -> GNRGenerator:
     return load(conformance.checkpoint(NAME, folder))
 
 
-@pytest.fixture(params=[1, 2])
-def threads(request):
-    before = torch.get_num_threads()
-    torch.set_num_threads(request.param)
-    yield
-    torch.set_num_threads(before)
-
-
 def test_encoding_and_decoding_are_the_official_ones(generator, threads):
     assert isinstance(generator, Generator) and generator.resolution == 64
     content, z = generator.encode(PICTURES)

@@ -44,14 +44,6 @@ def generator(folder) -> FileGenerator:
     return load(conformance.checkpoint(NAME, folder))
 
 
-@pytest.fixture(params=[1, 2])
-def threads(request):
-    before = torch.get_num_threads()
-    torch.set_num_threads(request.param)
-    yield
-    torch.set_num_threads(before)
-
-
 def test_codes_and_pictures_are_the_official_ones(generator, threads):
     assert isinstance(generator, Generator) and generator.resolution == 32
     z, cut = official("in_z"), generator.map(official("in_z"), truncation=0.7)
