@@ -69,6 +69,7 @@ def named_faces(
     style: str | Path | None = None,
     content: str | Path | None = None,
     label: int | None = None,
+    count: int = 64,
 ) -> Faces:
     """Faces of a file of style codes, or of pictures whose style is read.
 
@@ -77,6 +78,7 @@ def named_faces(
         codes: a file that :func:`latentedit.formats.read_named_codes` reads.
         style: a picture, or a folder of them, for generators that read styles.
         content, label: see :func:`seeded_faces`.
+        count: only that many first ones.
 
     Raises:
         LatentEditError: codes of another shape; a generator that reads no styles; pictures that cannot be read.
@@ -84,14 +86,15 @@ def named_faces(
     if codes is not None:
         names, read = read_named_codes(codes)
         per_slot(read, len(generator.layers), generator.dim)  # or it says what fits
+        names, read = names[:count], read[:count]
     else:
         assert style is not None
-        read, names = codes_of_pictures(generator, style)
+        read, names = codes_of_pictures(generator, style, count=count)
     return with_content(generator, read, names, content=content, label=label)
 
 
-def codes_of_pictures(generator: Generator, pictures: str | Path) -> tuple[Tensor, tuple[str, ...]]:
-    """Style codes (n, dim) of a picture or a folder of them, and the files' names.
+def codes_of_pictures(generator: Generator, pictures: str | Path, *, count: int = 64) -> tuple[Tensor, tuple[str, ...]]:
+    """Style codes (n, dim) of a picture, or of the ``count`` first of a folder, and the files' names.
 
     For generators that read styles: by ``encode_reference(images) -> z``, ``invert(images) -> codes``, or the
     second of what ``encode(images)`` gives.
@@ -99,7 +102,7 @@ def codes_of_pictures(generator: Generator, pictures: str | Path) -> tuple[Tenso
     Raises:
         LatentEditError: the generator cannot, or a picture cannot be read.
     """
-    files = [Path(p) for p in (list_pictures(pictures) if Path(pictures).is_dir() else [pictures])]
+    files = [Path(p) for p in (list_pictures(pictures)[:count] if Path(pictures).is_dir() else [pictures])]
     images = torch.stack([read_picture(file, generator.resolution) for file in files])
     names = tuple(file.name for file in files)
     if (invert := getattr(generator, "invert", None)) is not None:

@@ -13,7 +13,7 @@ from toy import ToyConditional, ToyGenerator, ToyTranslator
 from latentedit.direction import Direction, DirectionBank
 from latentedit.editing import strengths_of
 from latentedit.errors import LatentEditError
-from latentedit.sheet import Faces, edit_sheet, seeded_faces, with_content
+from latentedit.sheet import Faces, edit_sheet, named_faces, seeded_faces, with_content
 
 
 def direction(tag: str, seed: int) -> Direction:
@@ -75,3 +75,15 @@ def test_codes_of_ones_own_can_be_edited() -> None:
     own = with_content(ToyGenerator(), codes, ("mine", "yours"))
     same, _ = edit_sheet(ToyGenerator(), bank, ["red_hair"], Faces(codes, ("mine", "yours")))
     assert same.tobytes() == edit_sheet(ToyGenerator(), bank, ["red_hair"], own)[0].tobytes()
+
+
+def test_styles_are_read_from_pictures(tmp_path: Path) -> None:
+    for i, colour in enumerate(("white", "black", "red")):
+        Image.new("RGB", (16, 16), colour).save(tmp_path / f"{i}.png")
+    translator = ToyTranslator()
+    faces = named_faces(translator, style=tmp_path, count=2)
+    assert faces.names == ("0.png", "1.png") and faces.codes.shape == (2, 16)
+    expected = translator.map(translator.encode(torch.ones(1, 3, 16, 16))[1])
+    assert torch.allclose(faces.codes[:1], expected, atol=1e-6)
+    with pytest.raises(LatentEditError, match="cannot read styles"):
+        named_faces(ToyGenerator(), style=tmp_path)

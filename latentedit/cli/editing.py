@@ -46,7 +46,11 @@ from latentedit.cli.common import Context, cli, common, recorded_generator, refu
 )
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="of the first face")
 @click.option(
-    "--count", type=click.IntRange(1, 64), default=6, show_default=True, help="faces, of seeds SEED, SEED+1, ..."
+    "--count",
+    type=click.IntRange(1, 64),
+    default=6,
+    show_default=True,
+    help="faces: of seeds SEED, SEED+1, ..., or the first ones of --style or --codes",
 )
 @click.option("--allow-other-generator", is_flag=True, help="use directions of another generator")
 @click.option("--out", type=click.Path(path_type=Path), help="[default: edit-TAG.png]")
@@ -78,7 +82,7 @@ def edit(
     elif not allow_other_generator:
         bank.check_generator(g)
     if codes or style:
-        faces = named_faces(g, codes=codes, style=style, content=content, label=label)
+        faces = named_faces(g, codes=codes, style=style, content=content, label=label, count=count)
     else:
         faces = seeded_faces(g, range(seed, seed + count), content=content, label=label, truncation=truncation)
     sheet, moves = edit_sheet(
