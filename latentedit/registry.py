@@ -49,10 +49,11 @@ class Registry:
         noun: what the things are called in messages.
         group: entry-point group that other packages add to.
         builtin: name to ``module:attribute``.
+        advice: what to do with a file's name that came without a kind; ``{}`` stands for the name.
     """
 
-    def __init__(self, noun: str, group: str, builtin: Mapping[str, str]) -> None:
-        self.noun, self.group = noun, group
+    def __init__(self, noun: str, group: str, builtin: Mapping[str, str], *, advice: str = "") -> None:
+        self.noun, self.group, self.advice = noun, group, advice
         self._targets: dict[str, str] = dict(builtin)
         self._objects: dict[str, Any] = {}
 
@@ -99,6 +100,7 @@ class Registry:
             kinds = ", ".join(self.names())
             raise LatentEditError(
                 f"{name!r} is a file; say what kind of {self.noun} it is, as in KIND:{name} (kinds: {kinds})"
+                + self.advice.format(name)
             )
         kind, argument, options = parse_name(name)
         return self.get(kind), argument, options

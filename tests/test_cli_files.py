@@ -148,3 +148,10 @@ def test_a_published_conditional_generator(run: Run) -> None:
     assert code == 1 and "classes 0 to 7" in err
     code, _, err = run(*edit, "--force", "--generator", name.replace("labels=8", "labels=4"))
     assert code == 1 and "fit" in err
+
+
+def test_a_discriminator_is_not_taken_for_a_stack_of_layers(run: Run) -> None:
+    torch.save({"b8.fromrgb.weight": torch.zeros(3, 3, 1, 1), "b4.out.weight": torch.zeros(1, 3)}, "d.pt")
+    for asked in ("d.pt", "dcgan:d.pt", "nvlabs:d.pt"):
+        code, _, err = run("info", asked)
+        assert code == 1 and "a discriminator" in err and err.count("\n") == 1

@@ -20,6 +20,7 @@ GENERATORS = Registry(
         "vae": "latentedit.generators.vae:FAMILY",
         "torch": "latentedit.generators.custom:load",
     },
+    advice="; latentedit info {} finds out which",
 )
 register_generator = GENERATORS.register
 """Decorator: registers ``load(argument, options, *, device, dtype) -> Generator`` under a name."""

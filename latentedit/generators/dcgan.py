@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from latentedit.checkpoint import Checkpoint, module_fields
+from latentedit.diagnosis import diagnose_tensors
 from latentedit.errors import LatentEditError
 from latentedit.generators.dcgan_layers import OWN, Layer, NotLayersError, read_layers
 from latentedit.generators.family import Family, Found, Network, Slot
@@ -53,7 +54,9 @@ def recognise(checkpoint: Checkpoint) -> Found | None:
         except NotLayersError:
             continue
         except LatentEditError:
-            pass  # near enough for the reason to be of use
+            if diagnose_tensors(tensors) is not None:
+                continue
+            # near enough for the reason to be of use
         return Found(tensors, part)
     return None
 
