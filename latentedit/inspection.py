@@ -63,11 +63,13 @@ def inspect_generator(name: str) -> GeneratorInfo:
         LatentEditError: it cannot be loaded; for a file, what it seems to be and what is needed.
     """
     kind, argument, options = parse_name(name)
-    if Path(name).exists() or kind not in GENERATORS.names():
-        checkpoint = read_checkpoint(name)
+    if (is_path := Path(name).exists()) or kind not in GENERATORS.names():
+        options = {} if is_path else options
+        checkpoint = read_checkpoint(name if is_path else name.partition("?")[0])
         family = family_of(checkpoint)
         if family is None:
-            raise LatentEditError(f"{name}: {checkpoint.seems_to_be()}")
+            raise LatentEditError(f"{checkpoint.path}: {checkpoint.seems_to_be()}")
+        family.check_options(options)
         name = f"{family.kind}:{name}"
     else:
         thing = GENERATORS.get(kind)

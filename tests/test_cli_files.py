@@ -46,6 +46,9 @@ def test_info_finds_out_what_a_file_is(run: Run, files: Path) -> None:
         assert words in out
     named, _, _ = run("info", f"nvlabs:{files}/stylegan2_ada.pt?conv_clamp=none")
     assert named == 0
+    code, out, _ = run("info", f"{files}/stylegan2_ada.pt?conv_clamp=none")  # options need no kind
+    assert code == 0 and out.startswith(f"nvlabs:{files}/stylegan2_ada.pt?conv_clamp=none: NVIDIA's StyleGAN2-ADA")
+    assert run("info", f"{files}/stylegan2_ada.pt?labels=3")[0] == 1
 
 
 def test_info_for_machines(run: Run, files: Path) -> None:
