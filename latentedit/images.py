@@ -56,10 +56,14 @@ def read_picture(path: str | Path, size: int) -> Tensor:
     return torch.from_numpy(np.array(image)).permute(2, 0, 1).float() / 127.5 - 1
 
 
+def quantised(images: Tensor) -> Tensor:
+    """Pictures in [-1, 1] to uint8 of the same shape: floor(clip((x + 1) * 127.5 + 0.5, 0, 255))."""
+    return ((images.float() + 1) * 127.5 + 0.5).clamp(0, 255).to(torch.uint8)  # the conversion cuts the fraction off
+
+
 def to_uint8(images: Tensor) -> np.ndarray:
-    """Pictures (n, 3, H, W) in [-1, 1] to (n, H, W, 3) uint8: floor(clip((x + 1) * 127.5 + 0.5, 0, 255))."""
-    scaled = ((images.float() + 1) * 127.5 + 0.5).clamp(0, 255).floor()
-    return scaled.to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+    """Pictures (n, 3, H, W) in [-1, 1] to (n, H, W, 3) uint8."""
+    return quantised(images).permute(0, 2, 3, 1).cpu().numpy()
 
 
 def grid(

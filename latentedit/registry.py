@@ -42,6 +42,22 @@ def parse_name(name: str) -> tuple[str, str, dict[str, str]]:
     return kind, argument, dict(parse_qsl(query, keep_blank_values=True))
 
 
+def check_options(kind: str, options: Mapping[str, str], known: Mapping[str, str]) -> None:
+    """Refuse options of ``kind:argument?key=value`` that the kind does not have.
+
+    Args:
+        kind: of the name.
+        options: as they were typed.
+        known: option to what it means.
+
+    Raises:
+        LatentEditError: there is one.
+    """
+    if unknown := sorted(set(options) - set(known)):
+        allowed = ", ".join(f"{key} ({meaning})" for key, meaning in known.items()) or "none"
+        raise LatentEditError(f"{kind} has no option {', '.join(unknown)}; its options: {allowed}")
+
+
 class Registry:
     """Names to things.
 

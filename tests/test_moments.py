@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from toy import ToyGenerator, ToyTagger
 
 from latentedit.errors import DamagedFileError, LatentEditError, MismatchError, UnknownNameError
-from latentedit.moments import FOLDS, Moments, Statistics, fold_of, select_tags
+from latentedit.moments import FOLDS, Moments, Statistics, fold_of
 from latentedit.sampling import sample
 from latentedit.store import Samples
 from latentedit.tensorfile import read_safetensors, write_safetensors
@@ -237,20 +237,6 @@ def test_damaged_foreign_and_newer_files_are_refused_in_one_line(tmp_path: Path)
     refused("c_xx")
     path.unlink()
     refused("no such file")
-
-
-def test_the_tag_filter() -> None:
-    counts = {"rare": 5, "hair": 10, "smile": 750, "common": 751, "portrait": 300, "rating:safe": 300, "never": 0}
-    assert select_tags(counts, 1000) == ("hair", "smile")
-    assert select_tags(counts, 1000, high=1.0) == ("hair", "smile", "common")
-    assert select_tags(counts, 1000, tags=["rating:safe", "never", "rare"]) == ("rating:safe", "never", "rare")
-    with pytest.raises(UnknownNameError, match="did you mean smile"):
-        select_tags(counts, 1000, tags=["smiles"])
-    with pytest.raises(LatentEditError, match=r"6 tags were seen on 1000 rows, none on 0\.2 to 0\.25"):
-        select_tags(counts, 1000, low=0.2, high=0.25)
-    for bad in ("hair", []):
-        with pytest.raises(LatentEditError, match="list of tags"):
-            select_tags(counts, 1000, tags=bad)
 
 
 @pytest.fixture(scope="module")

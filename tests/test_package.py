@@ -25,7 +25,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 ORDER = (
     {"errors"},
     {"video", "unpickling", "ziparchive"},
-    {"files", "registry", "shipped", "images", "factory", "manifest", "tensorfile", "terminal"},
+    {"files", "registry", "shipped", "images", "factory", "manifest", "tensorfile", "terminal", "selection"},
     {"diagnosis", "torchbuilders"},
     {"torchfile"},
     {"checkpoint"},

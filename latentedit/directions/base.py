@@ -157,7 +157,7 @@ def fit_directions(
     Args:
         source: stored samples (a handle or their folder), moments (an object or their file), or a generator.
         finder: a registered name, a finder such as ``Lasso(alpha=0.01)``, or a function of moments.
-        tags: tags to fit whatever their share of the rows; None: see :func:`latentedit.moments.select_tags`.
+        tags: tags to fit whatever their share of the rows; None: see :func:`latentedit.selection.select_tags`.
         tagger: whose scores, when samples hold those of several.
         target: "binary" (the score reaches the tagger's threshold) or "score"; for samples.
         generator: for finders that read weights. When ``source`` holds tags, each tag is given the found

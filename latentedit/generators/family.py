@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from latentedit.checkpoint import Checkpoint, read_checkpoint
 from latentedit.errors import DamagedFileError, LatentEditError
 from latentedit.generators.base import match_content, per_slot, seed_latents, truncate, weights_id
+from latentedit.registry import check_options
 
 MEAN_SEEDS = range(2**31, 2**31 + 4096)
 """Seeds of the codes whose mean truncation moves towards, where the file holds none."""
@@ -253,9 +254,7 @@ class Family:
         Raises:
             LatentEditError: there is one.
         """
-        if unknown := sorted(set(options) - set(self.options)):
-            allowed = ", ".join(f"{key} ({meaning})" for key, meaning in self.options.items()) or "none"
-            raise LatentEditError(f"{self.kind} has no option {', '.join(unknown)}; its options: {allowed}")
+        check_options(self.kind, options, self.options)
 
     def load(
         self, checkpoint: Checkpoint, options: Mapping[str, str], *, device: torch.device, dtype: torch.dtype

@@ -1,4 +1,4 @@
-"""Taggers: the contract, the registry and :func:`load_tagger`; one file a family."""
+"""Taggers: the contract, the registry and :func:`load_tagger`; one family a file."""
 
 from __future__ import annotations
 
@@ -12,6 +12,10 @@ TAGGERS = Registry(
     "latentedit.taggers",
     {
         "avatar": "latentedit.taggers.avatar:load",
+        "clip": "latentedit.taggers.clip:load",
+        "csv": "latentedit.taggers.labels:load",
+        "deepdanbooru": "latentedit.taggers.deepdanbooru:load",
+        "onnx": "latentedit.taggers.onnx:load",
         "torch": "latentedit.taggers.custom:load",
     },
 )

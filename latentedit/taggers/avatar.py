@@ -12,9 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from latentedit.errors import LatentEditError
 from latentedit.generators.base import weights_id
+from latentedit.registry import check_options
 from latentedit.shipped import shipped
+from latentedit.taggers.base import PictureTagger
 from latentedit.tensorfile import load_weights
 
 RESOLUTION = 128
@@ -58,26 +59,26 @@ class TaggerNetwork(nn.Module):
         return self.head(torch.cat([x.mean((2, 3)), x.amax((2, 3))], 1))
 
 
-class AvatarTagger:
-    """The bundled tagger; fulfils :class:`latentedit.taggers.Tagger`."""
-
-    threshold = 0.5
+class AvatarTagger(PictureTagger):
+    """The bundled tagger."""
 
     def __init__(self, network: TaggerNetwork, tags: tuple[str, ...], id: str) -> None:
         self.id, self.tags = id, tags
         self.network = network.eval().requires_grad_(False)
 
     @torch.inference_mode()
-    def score(self, images: Tensor) -> Tensor:
-        """Pictures (n, 3, H, W) in [-1, 1] to scores (n, tags) float32 in [0, 1].
-
-        Pictures of another size are resized (bilinear, antialiased); values beyond [-1, 1] are cut.
-        """
+    def prepare(self, pictures: Tensor) -> Tensor:
+        """Pictures (n, 3, H, W) uint8 to (n, 3, 128, 128) in [-1, 1]; resized bilinearly, antialiased."""
         weight = self.network.head.weight
-        images = images.to(weight.device, torch.float32).clamp(-1, 1)
+        images = pictures.to(weight.device).float() / 127.5 - 1
         if images.shape[-2:] != (RESOLUTION, RESOLUTION):
             images = F.interpolate(images, (RESOLUTION, RESOLUTION), mode="bilinear", antialias=True)
-        return self.network(images.to(weight.dtype)).float().sigmoid()
+        return images.to(weight.dtype)
+
+    @torch.inference_mode()
+    def predict(self, prepared: Tensor) -> Tensor:
+        """Pictures (n, 3, 128, 128) in [-1, 1] to scores (n, tags) float32."""
+        return self.network(prepared).float().sigmoid()
 
 
 def load(argument: str, options: dict[str, str], *, device: torch.device, dtype: torch.dtype) -> AvatarTagger:
@@ -87,8 +88,7 @@ def load(argument: str, options: dict[str, str], *, device: torch.device, dtype:
         LatentEditError: options, of which it has none.
         DamagedFileError: the file is missing or is not its weights.
     """
-    if options:
-        raise LatentEditError(f"the avatar tagger has no options; got {', '.join(options)}")
+    check_options("avatar", options, {})
     path = Path(argument) if argument else shipped(WEIGHTS)
     tags = tuple(shipped(TAGS).read_text().split())
     network = TaggerNetwork(len(tags))

@@ -1,18 +1,33 @@
-"""The contract of a tagger."""
+"""The contract of a tagger, and the halves that most taggers are made of.
+
+A tagger of pictures works in two steps, so that a worker can prepare a batch while the network runs on the one
+before: :meth:`PictureTagger.prepare` turns 8-bit pictures into the network's input, :meth:`PictureTagger.predict`
+runs the network. Pictures are rounded to 8 bits first, so a picture scores the same after a trip through a PNG file.
+"""
 
 from __future__ import annotations
 
-from typing import Protocol, runtime_checkable
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, Protocol, runtime_checkable
 
+import torch
 from torch import Tensor
+
+from latentedit.errors import LatentEditError
+from latentedit.images import quantised
 
 
 @runtime_checkable
 class Tagger(Protocol):
-    """A network that scores pictures against a list of tags."""
+    """A network that scores pictures against a list of tags.
+
+    It may also have ``thresholds``, a mapping from the tags whose threshold is another one, and ``settings``, a
+    mapping of texts that says how pictures are prepared; both are stored beside its scores.
+    """
 
     id: str
-    """``kind:`` and 12 hexadecimal digits of the weights' hash."""
+    """``kind:`` and 12 hexadecimal digits of the weights' hash, with what else changes scores."""
     tags: tuple[str, ...]
     threshold: float
     """Score from which a tag counts as present."""
@@ -20,3 +35,59 @@ class Tagger(Protocol):
     def score(self, images: Tensor) -> Tensor:
         """Pictures (n, 3, H, W) in [-1, 1] to scores (n, tags) in [0, 1]."""
         ...
+
+
+class PictureTagger(ABC):
+    """A tagger made of a preparation and a network; subclasses set ``id`` and ``tags``."""
+
+    id: str
+    tags: tuple[str, ...]
+    threshold: float = 0.5
+    thresholds: Mapping[str, float] = {}
+    settings: Mapping[str, str] = {}
+    drops_alpha: bool = False
+    """Whether pictures with transparency lose it, rather than being laid on white."""
+
+    @abstractmethod
+    def prepare(self, pictures: Tensor) -> Any:
+        """Pictures (n, 3, H, W) uint8 to the network's input; may run in another thread than :meth:`predict`."""
+
+    @abstractmethod
+    def predict(self, prepared: Any) -> Tensor:
+        """What :meth:`prepare` gave to scores (n, tags) float32 in [0, 1]."""
+
+    def score(self, images: Tensor) -> Tensor:
+        """Pictures (n, 3, H, W) in [-1, 1] to scores (n, tags) float32 in [0, 1].
+
+        Values are cut to [-1, 1] and rounded to 8 bits first.
+
+        Raises:
+            LatentEditError: another shape, or values that are not finite.
+        """
+        pictures = eight_bits(images)
+        if not len(pictures):
+            return torch.zeros(0, len(self.tags))
+        return self.predict(self.prepare(pictures))
+
+
+def eight_bits(images: Tensor) -> Tensor:
+    """Pictures (n, 3, H, W) in [-1, 1] to uint8, as a PNG file would hold them; uint8 stays as it is.
+
+    Raises:
+        LatentEditError: another number of channels or axes, a side of one pixel, or values that are not finite.
+    """
+    if images.ndim != 4 or images.shape[1] != 3:
+        kind = {1: ", which is grey", 4: ", which has transparency"}.get(images.shape[1] if images.ndim == 4 else 0, "")
+        raise LatentEditError(
+            f"pictures have shape {tuple(images.shape)}{kind}; a tagger takes (n, 3, H, W): red, green, blue"
+        )
+    if min(images.shape[2:]) < 2:
+        raise LatentEditError(
+            f"pictures are {images.shape[3]} x {images.shape[2]} pixels; a tagger needs two or more a side"
+        )
+    if images.dtype == torch.uint8:
+        return images
+    if not torch.isfinite(images).all():
+        bad = int((~torch.isfinite(images).flatten(1).all(1)).nonzero()[0])
+        raise LatentEditError(f"picture {bad} holds values that are not finite (NaN or infinity)")
+    return quantised(images)

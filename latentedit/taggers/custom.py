@@ -12,7 +12,7 @@ from torch import Tensor
 
 from latentedit.factory import Supplied, build
 from latentedit.generators.base import weights_id
-from latentedit.taggers.base import Tagger
+from latentedit.taggers.base import Tagger, eight_bits
 
 _ROUNDING = 1e-3  # of half precision, beyond [0, 1]
 
@@ -47,11 +47,12 @@ class CustomTagger:
         supplied.settle(device, dtype)
 
     def score(self, images: Tensor) -> Tensor:
-        """Pictures (n, 3, H, W) in [-1, 1] to scores (n, tags) float32 in [0, 1]."""
+        """Pictures (n, 3, H, W) in [-1, 1], rounded to 8 bits first, to scores (n, tags) float32 in [0, 1]."""
         if not len(images):
             return torch.zeros(0, len(self.tags), device=images.device)
         shape = (len(images), len(self.tags))
-        scores = self._supplied.call("score", self._supplied.place(images))
+        pictures = eight_bits(images).float() / 127.5 - 1
+        scores = self._supplied.call("score", self._supplied.place(pictures))
         scores = self._supplied.tensor("score", scores, shape, f"{shape}, one row a picture and one column a tag")
         low, high = float(scores.min()), float(scores.max())
         if low < -_ROUNDING or high > 1 + _ROUNDING:
