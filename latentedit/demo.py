@@ -153,7 +153,7 @@ def _strength_section(generator: Generator, bank: DirectionBank, out: Path) -> S
 def _matrix_section(rescorings: dict[str, Rescoring]) -> Section:
     figures = []
     for finder, r in rescorings.items():
-        common = [j for j in range(len(r.tags)) if (r.before[:, j] >= r.threshold).mean() >= 0.03]
+        common = [j for j in range(len(r.tags)) if (r.before[:, j] >= r.thresholds[j]).mean() >= 0.03]
         tags = [r.tags[j] for j in common]
         marked = [tags.index(t) if t in tags else -1 for t in r.targets]
         figures.append(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -40,20 +41,56 @@ def read_picture(path: str | Path, size: int) -> Tensor:
     Raises:
         LatentEditError: there is no such file, or it is no picture that Pillow can read.
     """
+    image = _read(path, drops_alpha=False)
+    side = min(image.size)
+    left, top = (image.width - side) // 2, (image.height - side) // 2
+    image = image.crop((left, top, left + side, top + side)).resize((size, size), Image.Resampling.BILINEAR)
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1).float() / 127.5 - 1
+
+
+def read_pixels(path: str | Path, *, drops_alpha: bool = False) -> Tensor:
+    """A picture, or a frame of a video, as it is: (3, H, W) uint8, turned as its EXIF says.
+
+    Args:
+        path: of the picture.
+        drops_alpha: transparency is dropped; otherwise the picture is laid on white.
+
+    Raises:
+        LatentEditError: there is no such file, or it is no picture that Pillow can read.
+    """
+    return torch.from_numpy(np.array(_read(path, drops_alpha=drops_alpha))).permute(2, 0, 1)
+
+
+def check_picture(path: str | Path) -> None:
+    """Read a picture file's header.
+
+    Raises:
+        LatentEditError: there is no such file, or it is no picture that Pillow can read.
+    """
+    if not is_video(path):
+        with _reading(path), Image.open(path):
+            pass
+
+
+def _read(path: str | Path, *, drops_alpha: bool) -> Image.Image:
+    with _reading(path), read_frame(path) if is_video(path) else Image.open(path) as opened:
+        image = ImageOps.exif_transpose(opened)
+        if image.mode in ("RGBA", "LA", "P", "PA"):
+            image = image.convert("RGBA")
+            if not drops_alpha:
+                image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+        return image.convert("RGB")
+
+
+@contextmanager
+def _reading(path: str | Path) -> Iterator[None]:
+    """Turns what reading a picture raises into one line."""
     try:
-        with read_frame(path) if is_video(path) else Image.open(path) as opened:
-            image = ImageOps.exif_transpose(opened)
-            if image.mode in ("RGBA", "LA", "P", "PA"):
-                image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
-            side = min(image.size)
-            left, top = (image.width - side) // 2, (image.height - side) // 2
-            image = image.convert("RGB").crop((left, top, left + side, top + side))
-            image = image.resize((size, size), Image.Resampling.BILINEAR)
+        yield
     except FileNotFoundError as error:
         raise LatentEditError(f"no picture at {str(path)!r}") from error
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise LatentEditError(f"cannot read {str(path)!r} as a picture: {error}") from error
-    return torch.from_numpy(np.array(image)).permute(2, 0, 1).float() / 127.5 - 1
 
 
 def quantised(images: Tensor) -> Tensor:

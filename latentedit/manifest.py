@@ -11,8 +11,8 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,8 @@ class TaggerRecord:
     threshold: float
     vocabulary: FileRecord
     shards: tuple[FileRecord, ...] = ()
+    settings: Mapping[str, str] = field(default_factory=dict)
+    """How it prepares pictures, in words."""
 
 
 @dataclass(frozen=True)
@@ -99,15 +101,15 @@ class Manifest:
         return seeds // self.styles_per_content % len(self.contents.pictures)
 
     def tagger(self, name: str) -> TaggerRecord:
-        """The tagger of that id, or of that name if there is one such.
+        """The tagger of that id, or the last one of that name.
 
         Raises:
             UnknownNameError: there is none.
         """
         found = [t for t in self.taggers if t.id == name] or [t for t in self.taggers if t.name == name]
-        if len(found) != 1:
+        if not found:
             raise UnknownNameError("tagger", name, [t.id for t in self.taggers])
-        return found[0]
+        return found[-1]
 
     def cut(self, number: int) -> Manifest:
         """Without the shards from that number on, codes and tags."""
@@ -231,6 +233,7 @@ def _parse_tagger(record: dict[str, Any]) -> TaggerRecord:
         threshold,
         _parse_file(record["vocabulary"]),
         tuple(map(_parse_file, record["shards"])),
+        {_text(key): _text(value) for key, value in record.get("settings", {}).items()},
     )
 
 

@@ -32,7 +32,7 @@ from __future__ import annotations
 import hashlib
 import json
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -147,7 +147,7 @@ class Moments:
         tagger_id: whose scores the targets come from, if any.
         layers: the generator's slot names; they travel to the directions.
         truncation: of the sampled codes.
-        threshold: score from which a tag counts as present.
+        threshold: score from which most tags count as present.
         target: "binary" (y is 1 where the score reaches the threshold) or "score".
         sources: hashes of the samples that the rows come from.
 
@@ -367,6 +367,7 @@ class Moments:
         samples: Samples,
         *,
         tags: Sequence[str] | None = None,
+        keep: Collection[str] = (),
         tagger: str | None = None,
         target: Target = "binary",
         low: float = 0.01,
@@ -381,6 +382,7 @@ class Moments:
         Args:
             samples: the run.
             tags: tags to keep, whatever their share; None: see :func:`select_tags`.
+            keep: tags that are exempt from the list of dropped ones, for ``tags=None``.
             tagger: id or name, as in :class:`Samples`; None is the first one.
             target: "binary": y is 1 where the score reaches the tagger's threshold; "score": y is the score.
             low, high: share of the rows that carry a tag, for ``tags=None``.
@@ -394,7 +396,8 @@ class Moments:
         if target not in ("binary", "score"):
             raise UnknownNameError("target", str(target), ("binary", "score"))
         threshold, source = samples.threshold(tagger), samples.fingerprint(tagger)
-        kept = select_tags(samples.tag_counts(tagger), samples.rows, tags=tags, low=low, high=high)
+        rows = samples.labelled(tagger)
+        kept = select_tags(samples.tag_counts(tagger), rows, tags=tags, keep=keep, low=low, high=high)
         key = hashlib.sha256(json.dumps([SCHEMA, FOLDS, source, kept, target, threshold]).encode()).hexdigest()
         path = samples.path / "moments" / f"{key[:24]}.safetensors"
         if cache and path.exists():
@@ -416,6 +419,7 @@ class Moments:
     def _stream(self, samples: Samples, tagger: str | None, progress: Callable[[int, int], None] | None) -> None:
         names = samples.tags(tagger)
         columns = [names.index(tag) for tag in self.tags]
+        limits = samples.thresholds(tagger)[columns]  # (t,)
         contents = samples.manifest.contents
         by_seed = contents is not None and len(contents.pictures) < FOLDS
         done = 0
@@ -423,7 +427,7 @@ class Moments:
             assert batch.scores is not None
             scores = batch.scores[:, columns]  # (n, t)
             labelled = np.isfinite(scores).all(1)
-            present = scores >= self.threshold
+            present = scores >= limits
             if labelled.any():
                 self.update(
                     batch.codes[labelled],

@@ -196,6 +196,25 @@ def edit_sheet(
     return sheet, moves
 
 
+def sides_sheet(rows: Sequence[tuple[str, Tensor, Tensor]], left: str, right: str, *, columns: int = 4) -> Image.Image:
+    """A labelled picture with two sides: a row each of (name, pictures of the left side, pictures of the right side).
+
+    Args:
+        rows: at least one; pictures (n, 3, H, W) in [-1, 1], the first ``columns`` of them are shown.
+        left, right: what the sides are, above them.
+        columns: pictures of a side.
+    """
+    size = next(side.shape[1:] for _, *sides in rows for side in sides if len(side))
+    cells = []
+    for _, *sides in rows:
+        for i, side in enumerate(sides):
+            blank = torch.ones(columns + i, *size)  # white; the right side begins with a gap
+            blank[i : i + len(side[:columns])] = side[:columns]
+            cells.append(blank)
+    labels = [left, *[""] * columns, right, *[""] * (columns - 1)]
+    return grid(torch.cat(cells), 2 * columns + 1, row_labels=[name for name, *_ in rows], column_labels=labels)
+
+
 def _decode(generator: Generator, codes: Tensor, content: Tensor | None, batch_size: int) -> Tensor:
     """Pictures (n, 3, H, W) on the CPU, ``batch_size`` at a time."""
     pictures = []

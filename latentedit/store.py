@@ -4,7 +4,7 @@
 
     samples/manifest.json                  what was sampled, and rows, bytes and sha256 of every shard
     samples/codes-00000.parquet            seed, content, label, style (float32[d]), image if asked for
-    samples/tags/<tagger>/vocabulary.parquet    tag names; a tag's number is its row
+    samples/tags/<tagger>/vocabulary.parquet    tag names and thresholds; a tag's number is its row
     samples/tags/<tagger>/tags-00000.parquet    seed, tag (list of numbers), score (list of float16)
 
 * Rows are seeds ``seed ... seed + rows - 1`` in order; shard k holds rows from ``k * shard_size`` on,
@@ -31,7 +31,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from latentedit.errors import DamagedFileError, LatentEditError
+from latentedit.errors import DamagedFileError, LatentEditError, MismatchError
 from latentedit.files import atomic_write, sha256_of
 from latentedit.manifest import FileRecord, Manifest, TaggerRecord, read_manifest
 
@@ -99,6 +99,18 @@ class Samples:
         tags = ", ".join(self.taggers) or "no tags"
         return f"Samples({str(self.path)!r}, {self.rows} rows of {self.generator_id}, d={self.dim}, {tags})"
 
+    def check_generator(self, generator_id: str) -> None:
+        """Check that a generator is the one that the codes belong to.
+
+        Raises:
+            MismatchError: it is another one.
+        """
+        if generator_id != self.generator_id:
+            raise MismatchError(
+                f"{self.path} holds codes of {self.generator_id}, and this generator is {generator_id}; "
+                "load the generator they were sampled with"
+            )
+
     def tagger_id(self, tagger: str | None = None) -> str:
         """Id of the tagger that a method takes for this argument.
 
@@ -114,11 +126,23 @@ class Samples:
         return tuple(self._table(path, record.vocabulary, ["tag"])["tag"].to_pylist())
 
     def threshold(self, tagger: str | None = None) -> float:
-        """Score from which a tag counts as present, rounded to float16 as the scores are."""
+        """Score from which most tags count as present, rounded to float16 as the scores are."""
         return float(np.float16(self._tagger(tagger).threshold))
 
+    def thresholds(self, tagger: str | None = None) -> np.ndarray:
+        """Score (tags,) float32 from which each tag counts as present, rounded to float16 as the scores are."""
+        record = self._tagger(tagger)
+        table = self._table(vocabulary_path(self.path, record.folder), record.vocabulary, ["tag"], ["threshold"])
+        if "threshold" not in table.column_names:
+            return np.full(record.vocabulary.rows, self.threshold(tagger), np.float32)
+        return table["threshold"].to_numpy().astype(np.float16).astype(np.float32)
+
+    def labelled(self, tagger: str | None = None) -> int:
+        """Number of rows that have labels; reads only tags."""
+        return sum(int((~sparse.unlabelled).sum()) for sparse in self._iter_tags(tagger))
+
     def tag_counts(self, tagger: str | None = None, *, threshold: float | None = None) -> dict[str, int]:
-        """Number of rows whose score of a tag reaches a threshold, the tagger's own by default; reads only tags.
+        """Number of rows whose score of a tag reaches a threshold, the tag's own by default; reads only tags.
 
         Raises:
             LatentEditError: the threshold is not above the scores that are left out, or there are no tags.
@@ -126,13 +150,17 @@ class Samples:
         """
         if threshold is not None and not SCORE_FLOOR < threshold <= 1:
             raise LatentEditError(f"threshold {threshold} is not in ({SCORE_FLOOR}, 1]; smaller scores are not stored")
-        limit = self.threshold(tagger) if threshold is None else float(np.float16(threshold))
-        record, tags = self._complete(tagger), self.tags(tagger)
+        tags, limits = self.tags(tagger), self.thresholds(tagger)
+        if threshold is not None:
+            limits = np.full(len(tags), np.float16(threshold), np.float32)
         counts = np.zeros(len(tags), np.int64)
-        for number in range(len(record.shards)):
-            sparse = self._read_tags(record, number)
-            counts += np.bincount(sparse.tags[sparse.scores >= limit], minlength=len(tags))
+        for sparse in self._iter_tags(tagger):
+            counts += np.bincount(sparse.tags[sparse.scores >= limits[sparse.tags]], minlength=len(tags))
         return dict(zip(tags, counts.tolist(), strict=True))
+
+    def _iter_tags(self, tagger: str | None) -> Iterator[_SparseScores]:
+        record = self._complete(tagger)
+        return (self._read_tags(record, number) for number in range(len(record.shards)))
 
     def iter_batches(
         self, tagger: str | None = None, *, batch_size: int = 4096, scores: bool = True
@@ -248,7 +276,7 @@ class Samples:
             raise _damaged(path, f"row {row} is seed {seeds[row]} where seed {expected[row]} belongs")
         return expected
 
-    def _table(self, path: Path, record: FileRecord, columns: list[str]) -> pa.Table:
+    def _table(self, path: Path, record: FileRecord, columns: list[str], optional: Sequence[str] = ()) -> pa.Table:
         if path not in self._verified:
             _verify(path, record)
             self._verified.add(path)
@@ -257,7 +285,7 @@ class Samples:
                 missing = set(columns) - set(file.schema_arrow.names)
                 if missing:
                     raise _damaged(path, f"it has no column {', '.join(sorted(missing))}")
-                table = file.read(columns)
+                table = file.read([*columns, *(name for name in optional if name in file.schema_arrow.names)])
         except (pa.ArrowException, OSError) as error:
             raise _damaged(path, f"it cannot be read as Parquet ({str(error).splitlines()[0]})") from error
         if table.num_rows != record.rows:
@@ -367,13 +395,14 @@ def write_tags(path: Path, manifest: Manifest, folder: str, number: int, scores:
     return _write_table(tags_path(path, folder, number), _tags_table(manifest.seeds(number, len(scores)), scores))
 
 
-def write_vocabulary(path: Path, folder: str, tags: Sequence[str]) -> FileRecord:
-    """Write a tagger's tag names.
+def write_vocabulary(path: Path, folder: str, tags: Sequence[str], thresholds: Sequence[float]) -> FileRecord:
+    """Write a tagger's tag names, and the score from which each counts as present.
 
     Raises:
         LatentEditError: it cannot be written.
     """
-    return _write_table(vocabulary_path(path, folder), pa.table({"tag": pa.array(tags, pa.string())}))
+    columns = {"tag": pa.array(tags, pa.string()), "threshold": pa.array(thresholds, pa.float32())}
+    return _write_table(vocabulary_path(path, folder), pa.table(columns))
 
 
 def _write_table(path: Path, table: pa.Table) -> FileRecord:

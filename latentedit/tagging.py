@@ -1,19 +1,29 @@
-"""Stored samples to the tags of another tagger.
+"""Stored samples, or picture files, to the tags of a tagger.
 
 :func:`tag` decodes a run's codes again, with the content and the noise they were sampled with, and
 stores the scores beside those that are there. The same call again does what is left.
+:func:`tag_pictures` scores picture files as they are.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from latentedit.errors import DamagedFileError, LatentEditError, MismatchError
+import numpy as np
+import torch
+from torch import Tensor
+
+from latentedit.contents import Contents
+from latentedit.errors import LatentEditError
+from latentedit.filling import Job, Progress, check_tagger, checked_scores, fill
 from latentedit.generators.base import Generator
-from latentedit.manifest import ContentSource
-from latentedit.sampling import Contents, Job, Progress, check_tagger, fill, fingerprinted
+from latentedit.images import check_picture, list_pictures, read_pixels
 from latentedit.store import Samples, open_samples
-from latentedit.taggers.base import Tagger
+from latentedit.taggers.ahead import halves, join, one_ahead
+from latentedit.taggers.base import Tagger, thresholds_of
 from latentedit.writer import open_writer
 
 
@@ -50,34 +60,92 @@ def tag(
     stored = samples if isinstance(samples, Samples) else open_samples(samples)
     if batch_size < 1:
         raise LatentEditError(f"batch_size is {batch_size}; it must be 1 or more")
-    if generator.id != stored.generator_id:
-        raise MismatchError(
-            f"{stored.path} holds codes of {stored.generator_id}, and this generator is {generator.id}; "
-            "load the generator they were sampled with"
-        )
+    stored.check_generator(generator.id)
     check_tagger(tagger)
     with open_writer(stored.path) as writer:
         source = writer.manifest.contents
         if source is None and contents is not None:
             raise LatentEditError(f"{stored.path} was sampled without contents; leave contents out")
-        pictures = None if source is None else _find_again(generator, source, contents)
+        pictures = None if source is None else Contents.find_again(generator, source, contents)
         open_samples(stored.path)  # all code shards are there
         fill(writer, Job(generator, tagger, pictures, batch_size, tagger_name, progress), writer.manifest.rows)
     return open_samples(stored.path)
 
 
-def _find_again(generator: Generator, source: ContentSource, moved: str | Path | None) -> Contents:
-    """The content pictures of a run, in its order, checked against their hashes."""
-    folder = Path(moved if moved is not None else source.folder)
-    paths = []
-    for recorded in source.pictures:
-        name, _, _ = recorded.rpartition("#")
-        path = folder / name
-        if not path.is_file():
-            raise DamagedFileError(f"content picture {path} is missing; name the folder where it is now as contents")
-        if fingerprinted(name, path) != recorded:
-            raise MismatchError(
-                f"content picture {path} was changed since the run was sampled; put the old one back, or sample again"
-            )
-        paths.append(path)
-    return Contents(generator, source, paths)
+@dataclass(frozen=True)
+class TaggedPictures:
+    """Scores of picture files.
+
+    Attributes:
+        paths: n files.
+        tags: t names.
+        scores: (n, t) float32 in [0, 1].
+        thresholds: (t,) score from which each tag counts as present.
+    """
+
+    paths: tuple[Path, ...]
+    tags: tuple[str, ...]
+    scores: np.ndarray
+    thresholds: np.ndarray
+
+    def present(self, picture: int, *, threshold: float | None = None) -> dict[str, float]:
+        """Tags that reach their threshold, or this one, on a picture, with their scores, highest first."""
+        scores = self.scores[picture]
+        reached = np.flatnonzero(scores >= (self.thresholds if threshold is None else threshold))
+        order = reached[np.argsort(-scores[reached], kind="stable")]
+        return {self.tags[i]: float(scores[i]) for i in order}
+
+
+def tag_pictures(
+    pictures: str | Path | Sequence[str | Path],
+    tagger: Tagger,
+    *,
+    batch_size: int = 32,
+    progress: Progress | None = None,
+) -> TaggedPictures:
+    """Score picture files of any size and shape.
+
+    A worker reads and prepares the next batch while the network scores the present one.
+
+    Args:
+        pictures: one picture, frame of a video (``clip.mp4#t=12.5``) or folder, or several pictures.
+        tagger: scores them; it prepares them as it was made to.
+        batch_size: pictures scored at once.
+        progress: called with finished pictures and all of them.
+
+    Raises:
+        LatentEditError: there are none, one cannot be read or prepared, or the tagger knows stored samples only.
+    """
+    if isinstance(pictures, (str, Path)):
+        pictures = list_pictures(pictures) if Path(pictures).is_dir() else [pictures]
+    paths = tuple(Path(path) for path in pictures)
+    if not paths:
+        raise LatentEditError("no picture to tag; name some, or a folder")
+    if batch_size < 1:
+        raise LatentEditError(f"batch_size is {batch_size}; it must be 1 or more")
+    for path in paths:
+        check_picture(path)
+    prepare, predict = halves(tagger)
+    drops_alpha = bool(getattr(tagger, "drops_alpha", False))
+    report = progress or (lambda done, total: None)
+    found: list[np.ndarray] = []
+
+    def batches() -> Iterator[list[Any]]:
+        for start in range(0, len(paths), batch_size):
+            yield [_prepared(path, prepare, drops_alpha) for path in paths[start : start + batch_size]]
+
+    report(0, len(paths))
+    for batch in one_ahead(batches()):
+        same = all(rows.shape == batch[0].shape for rows in batch)  # always so where the tagger resizes
+        scores = predict(join(batch)) if same else torch.cat([predict(rows) for rows in batch])
+        done = sum(len(rows) for rows in found)
+        found.append(checked_scores(tagger, scores, paths[done : done + len(batch)]))
+        report(done + len(batch), len(paths))
+    return TaggedPictures(paths, tuple(tagger.tags), np.concatenate(found), thresholds_of(tagger))
+
+
+def _prepared(path: Path, prepare: Callable[[Tensor], Any], drops_alpha: bool) -> Any:
+    try:
+        return prepare(read_pixels(path, drops_alpha=drops_alpha)[None])
+    except LatentEditError as error:
+        raise error if str(path) in str(error) else LatentEditError(f"{path}: {error}") from error

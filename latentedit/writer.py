@@ -6,7 +6,7 @@ them; a shard that is replaced by a longer one leaves the manifest before its fi
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -54,24 +54,36 @@ class Writer:
         """Codes (rows, d) float32 of a stored shard."""
         return Samples(self.path, self.manifest).read_codes(number)
 
-    def add_tagger(self, id: str, *, name: str | None, tags: Sequence[str], threshold: float) -> None:
-        """Make a place for a tagger's scores; one that has its place keeps it, and takes this threshold.
+    def add_tagger(
+        self,
+        id: str,
+        *,
+        name: str | None,
+        tags: Sequence[str],
+        threshold: float,
+        thresholds: Mapping[str, float] | None = None,
+        settings: Mapping[str, str] | None = None,
+    ) -> None:
+        """Make a place for a tagger's scores; one that has its place keeps it, and takes these thresholds.
 
         Raises:
             MismatchError: the run holds scores of this id for other tags.
         """
+        limits = [float((thresholds or {}).get(tag, threshold)) for tag in tags]
         known = {record.id: record for record in self.manifest.taggers}
         folder = known[id].folder if id in known else tagger_folder(id, [r.folder for r in known.values()])
+        vocabulary = None
         if id in known and vocabulary_path(self.path, folder).exists():
-            if Samples(self.path, self.manifest).tags(id) != tuple(tags):
+            stored = Samples(self.path, self.manifest)
+            if stored.tags(id) != tuple(tags):
                 raise MismatchError(f"{self.path} holds scores of {id} for other tags; choose another folder")
-            vocabulary = known[id].vocabulary
-        else:
-            vocabulary = write_vocabulary(self.path, folder, tags)
+            if np.array_equal(stored.thresholds(id), np.array(limits, np.float16)):
+                vocabulary = known[id].vocabulary
+        vocabulary = vocabulary or write_vocabulary(self.path, folder, tags, limits)
         shards = known[id].shards if id in known else ()
         if name is None and id in known:
             name = known[id].name
-        known[id] = TaggerRecord(id, name, folder, threshold, vocabulary, shards)
+        known[id] = TaggerRecord(id, name, folder, threshold, vocabulary, shards, dict(settings or {}))
         changed = replace(self.manifest, taggers=tuple(known.values()))
         if changed != self.manifest:
             self._commit(changed)

@@ -17,6 +17,7 @@ from latentedit.errors import LatentEditError
 from latentedit.generators import Generator, load_generator
 from latentedit.generators.base import seed_latents, weights_id
 from latentedit.taggers import Tagger, load_tagger
+from latentedit.taggers.base import thresholds_of
 
 
 class Plain:
@@ -303,11 +304,15 @@ def test_the_least_tagger_gets_every_default(give: Callable[[Any], str]) -> None
     assert tagger.id.startswith("torch:")
     assert torch.equal(tagger.score(torch.ones(2, 3, 4, 4)), torch.tensor([[1.0, 0.0], [1.0, 0.0]]))
     assert tagger.score(torch.ones(0, 3, 4, 4)).shape == (0, 2)
+    assert (tagger.thresholds, tagger.settings) == ({}, {})  # type: ignore[attr-defined]
 
 
 def test_a_tagger_keeps_its_threshold_and_id(give: Callable[[Any], str]) -> None:
     tagger = load_tagger(give(broken(Scorer, threshold=1, id="mine:2", tags=["a", "b"])))
     assert (tagger.threshold, tagger.id, tagger.tags) == (1.0, "mine:2", ("a", "b"))
+    tagger = load_tagger(give(broken(Scorer, thresholds={"dark": 0.8}, settings={"size": 4})))
+    assert (tagger.thresholds, tagger.settings) == ({"dark": 0.8}, {"size": "4"})  # type: ignore[attr-defined]
+    assert thresholds_of(tagger).tolist() == [0.5, 0.8]
 
 
 @pytest.mark.parametrize(
@@ -321,6 +326,9 @@ def test_a_tagger_keeps_its_threshold_and_id(give: Callable[[Any], str]) -> None
         ({"threshold": 1.5}, "threshold is 1.5"),
         ({"threshold": "high"}, "threshold is 'high'"),
         ({"id": 3}, "id is 3"),
+        ({"thresholds": {"dark": 2}}, "thresholds['dark'] is 2"),
+        ({"thresholds": [0.5]}, "thresholds is [0.5]; it must be a mapping"),
+        ({"settings": {1: "a"}}, "settings is {1: 'a'}"),
     ],
 )
 def test_bad_taggers_are_refused_in_one_line(

@@ -103,3 +103,13 @@ def test_nothing_to_do_is_refused():
         rescore(Linear(), Reader(), bank, ["smile"], [])
     with pytest.raises(LatentEditError, match="does not measure"):
         rescore(Linear(), Reader(), DirectionBank([along("wings", 0)]), ["wings"], range(5), n_boot=10).target_change(0)
+
+
+def test_each_tag_is_present_from_its_own_threshold():
+    class Strict(Reader):
+        thresholds = {"long_hair": 0.9}
+
+    r = rescore(Linear(), Strict(), bank, ["long_hair"], range(60), n_boot=10)
+    codes = Linear().sample_codes(range(60)).numpy()
+    assert (r.rows(0) == (codes[:, 0] < 0.9)).all() and r.rows(0).sum() > (codes[:, 0] < 0.5).sum()
+    assert (r.rows(0, having="smile") == ((codes[:, 0] < 0.9) & (codes[:, 2] >= 0.5))).all()

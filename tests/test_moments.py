@@ -291,3 +291,21 @@ def test_unknown_tags_and_taggers_of_samples_are_refused(samples: Samples) -> No
         Moments.from_samples(samples, tags=["long_hairs"])
     with pytest.raises(UnknownNameError):
         Moments.from_samples(samples, tagger="nobody")
+
+
+def test_each_tag_is_present_from_its_own_threshold(tmp_path: Path) -> None:
+    class Strict(ToyTagger):
+        thresholds = {"long_hair": 0.9, "never_heard_of": 0.2}
+
+    run = sample(ToyGenerator(), tmp_path, tagger=Strict(), n=200)
+    scores = np.concatenate([b.scores for b in run.iter_batches() if b.scores is not None])
+    limits = np.full(len(run.tags()), 0.5)
+    limits[run.tags().index("long_hair")] = np.float16(0.9)
+    expected = (scores >= limits).sum(0)
+    lenient = (scores >= 0.5).sum(0)
+    assert (expected <= lenient).all() and expected.sum() < lenient.sum()
+    for target in ("binary", "score"):
+        moments = Moments.from_samples(run, tags=run.tags(), target=target, cache=False)
+        assert list(moments.tag_counts.values()) == expected.tolist()
+    binary = Moments.from_samples(run, tags=run.tags(), cache=False)
+    np.testing.assert_allclose(binary.whole.mean_y, expected / 200, atol=1e-12)

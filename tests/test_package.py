@@ -30,7 +30,7 @@ ORDER = (
     {"torchfile"},
     {"checkpoint"},
     {"generators", "taggers", "store", "writer"},
-    {"sampling", "tagging", "moments", "inspection"},
+    {"contents", "filling", "sampling", "tagging", "moments", "inspection"},
     {"direction", "knowledge"},
     {"directions"},
     {"editing", "formats"},

@@ -21,7 +21,7 @@ import latentedit.manifest as manifest_module
 import latentedit.store as store
 from latentedit.errors import DamagedFileError, LatentEditError, UnknownNameError
 from latentedit.files import atomic_write, only_writer, sha256_of
-from latentedit.manifest import ContentSource, Manifest, tagger_folder
+from latentedit.manifest import ContentSource, FileRecord, Manifest, tagger_folder, write_manifest
 from latentedit.store import Samples, open_samples
 from latentedit.writer import open_writer
 
@@ -391,3 +391,40 @@ def test_a_writer_clears_what_a_killed_one_left_and_nothing_else(tmp_path: Path)
 def test_reading_imports_no_torch() -> None:
     code = "import sys, latentedit.store; sys.exit('torch' in sys.modules or 'pandas' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], env={**os.environ}).returncode == 0
+
+
+def test_tags_have_thresholds_of_their_own(tmp_path: Path) -> None:
+    scores = np.tile(np.linspace(0.05, 0.95, 10, dtype=np.float32)[:, None], (1, len(TAGS)))
+
+    def write(exceptions: dict[str, float]) -> Samples:
+        with open_writer(tmp_path, replace(PLAIN, shard_size=10)) as writer:
+            writer.add_tagger("t:1", name=None, tags=TAGS, threshold=0.5, thresholds=exceptions)
+            if not writer.manifest.shards:
+                codes = np.zeros((10, writer.manifest.dim), np.float32)
+                writer.write_shard(0, codes=codes, tagger_id="t:1", scores=scores)
+        return open_samples(tmp_path)
+
+    first = write({TAGS[1]: 0.9, "of another tagger": 0.1})
+    expected = [0.5, 0.9, *[0.5] * (len(TAGS) - 2)]
+    np.testing.assert_allclose(first.thresholds(), expected, atol=1e-3)
+    counts = first.tag_counts()
+    assert counts[TAGS[0]] == 5 and counts[TAGS[1]] == 1 and first.tag_counts(threshold=0.2)[TAGS[1]] == 8
+    again = write({TAGS[0]: 0.2})  # the same scores, read anew
+    assert again.tag_counts()[TAGS[0]] == 8 and again.tag_counts()[TAGS[1]] == 5
+    assert again.fingerprint() != first.fingerprint()
+
+
+def test_vocabularies_without_thresholds_are_read(tmp_path: Path) -> None:
+    with open_writer(tmp_path, PLAIN) as writer:
+        writer.add_tagger("t:1", name=None, tags=TAGS, threshold=0.3)
+        scores = np.full((4, len(TAGS)), 0.4, np.float32)
+        writer.write_shard(0, codes=np.zeros((4, writer.manifest.dim), np.float32), tagger_id="t:1", scores=scores)
+        record = writer.manifest.taggers[0]
+        (file,) = tmp_path.glob("tags/*/vocabulary.parquet")
+        pq.write_table(pq.read_table(file, columns=["tag"]), file)
+        old = FileRecord(record.vocabulary.rows, file.stat().st_size, sha256_of(file))
+        write_manifest(tmp_path, replace(writer.manifest, taggers=(replace(record, vocabulary=old),)))
+    stored = open_samples(tmp_path)
+    assert stored.threshold() == pytest.approx(0.3, abs=1e-3)
+    assert stored.thresholds().tolist() == [stored.threshold()] * len(TAGS)
+    assert set(stored.tag_counts().values()) == {4}

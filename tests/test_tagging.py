@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
-from toy import TAGS, ToyGenerator, ToyTagger, ToyTranslator
+from toy import TAGS, ToyGenerator, ToyTagger, ToyTranslator, as_png
 
 from latentedit.errors import DamagedFileError, LatentEditError, MismatchError
 from latentedit.sampling import sample
@@ -52,7 +52,7 @@ def test_two_taggers_side_by_side(tmp_path: Path) -> None:
     assert both.taggers == [T.id, OTHER.id] and both.tags(OTHER.id) == TAGS[:4]
     assert both.tags() == TAGS and both.threshold(OTHER.id) == pytest.approx(0.4, abs=1e-3)
     np.testing.assert_array_equal(scores_of(both), before)
-    known = OTHER.score(G.decode(G.sample_codes(range(10)))).numpy()
+    known = OTHER.score(as_png(G.decode(G.sample_codes(range(10))))).numpy()
     np.testing.assert_allclose(scores_of(both, OTHER.id), np.where(known > 0.01, known, 0), atol=1e-3)
     assert both.fingerprint() == first.fingerprint() != both.fingerprint(OTHER.id)
 

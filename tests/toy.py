@@ -5,11 +5,13 @@ Everything runs in float64 inside, so that a row does not depend on the batch it
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor
 
 from latentedit.errors import LatentEditError
@@ -105,6 +107,18 @@ class ToyConditional(ToyGenerator):
         """As the toy generator at half contrast, lit by the class."""
         light = torch.zeros(1, 1) if content is None else content
         return super().decode(codes, noise=noise) / 2 + light[..., None, None]
+
+
+def as_png(images: Tensor) -> Tensor:
+    """Pictures (n, 3, H, W) in [-1, 1] as they come back from PNG files that Pillow wrote and read."""
+    half = np.float32(127.5)  # in float32, as pictures are saved: in float64 some of the halves fall otherwise
+    pixels = np.floor((images.float().numpy() + np.float32(1)) * half + np.float32(0.5)).clip(0, 255).astype(np.uint8)
+    found = []
+    for one in pixels.transpose(0, 2, 3, 1):
+        file = io.BytesIO()
+        Image.fromarray(one).save(file, "PNG")
+        found.append(np.array(Image.open(file)))
+    return torch.from_numpy(np.stack(found)).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
 class ToyTagger:

@@ -31,7 +31,7 @@ from __future__ import annotations
 
 import ast
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol, cast, runtime_checkable
@@ -147,6 +147,7 @@ def fit_directions(
     *,
     finder: str | Finder | Callable[[Moments], list[Direction]] = "lasso",
     tags: Sequence[str] | None = None,
+    keep: Collection[str] = (),
     tagger: str | None = None,
     target: Target = "binary",
     generator: Generator | None = None,
@@ -158,6 +159,7 @@ def fit_directions(
         source: stored samples (a handle or their folder), moments (an object or their file), or a generator.
         finder: a registered name, a finder such as ``Lasso(alpha=0.01)``, or a function of moments.
         tags: tags to fit whatever their share of the rows; None: see :func:`latentedit.selection.select_tags`.
+        keep: tags to fit although they are on the list of dropped ones, if common enough; ``rating:`` for all of these.
         tagger: whose scores, when samples hold those of several.
         target: "binary" (the score reaches the tagger's threshold) or "score"; for samples.
         generator: for finders that read weights. When ``source`` holds tags, each tag is given the found
@@ -178,7 +180,7 @@ def fit_directions(
         generator = generator or cast(Generator, source)
     _check_source(method, rows, moments, generator)
     if rows is not None and method.needs != "rows" and (method.needs == "moments" or rows.taggers):
-        moments = Moments.from_samples(rows, tags=tags, tagger=tagger, target=target, progress=progress)
+        moments = Moments.from_samples(rows, tags=tags, keep=keep, tagger=tagger, target=target, progress=progress)
     if method.needs == "moments":
         found = method.fit(moments, tags=tags)
     elif method.needs == "rows":

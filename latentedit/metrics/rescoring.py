@@ -20,6 +20,7 @@ from latentedit.errors import LatentEditError
 from latentedit.generators import Generator
 from latentedit.knowledge import TagKnowledge, TagPair
 from latentedit.taggers import Tagger
+from latentedit.taggers.base import thresholds_of
 
 SELECTIVITY_FLOOR = 0.005
 
@@ -32,7 +33,7 @@ class Rescoring:
         targets: the edited tags, t of them; "" for an edit by explicit strengths of several tags.
         labels: what each edit is called, t of them.
         tags: the measured tags, k of them.
-        threshold: score from which the judge counts a tag as present.
+        thresholds: (k,) score from which the judge counts each tag as present.
         before: (n, k) scores of the unedited pictures.
         after: (t, n, k) scores of the edited ones.
         mean: (t, k) mean change.
@@ -42,7 +43,7 @@ class Rescoring:
     targets: tuple[str, ...]
     labels: tuple[str, ...]
     tags: tuple[str, ...]
-    threshold: float
+    thresholds: np.ndarray
     before: np.ndarray
     after: np.ndarray
     mean: np.ndarray
@@ -51,10 +52,9 @@ class Rescoring:
 
     def rows(self, target: int, *, having: str | None = None) -> np.ndarray:
         """Which pictures (n,) lack the target's tag before the edit, and carry the tag ``having``."""
-        lacking = self.before[:, self._column(self.targets[target])] < self.threshold
-        if having is not None:
-            lacking &= self.before[:, self._column(having)] >= self.threshold
-        return lacking
+        present = self.before >= self.thresholds  # (n, k)
+        lacking = ~present[:, self._column(self.targets[target])]
+        return lacking if having is None else lacking & present[:, self._column(having)]
 
     def target_change(self, target: int, *, having: str | None = None) -> float:
         """Mean rise of the target's score over the pictures that lack it; NaN when none does."""
@@ -72,7 +72,7 @@ class Rescoring:
         knowledge = knowledge or TagKnowledge.load()
         rows = self.rows(target, having=having)
         own = {self.targets[target], *knowledge.group_of(self.targets[target])}
-        common = (self.before >= self.threshold).mean(0) >= share
+        common = (self.before >= self.thresholds).mean(0) >= share
         if not rows.any():
             return {}
         change = np.abs(self.after[target][rows] - self.before[rows]).mean(0)
@@ -158,7 +158,7 @@ def rescore(
     all_before, all_after = np.concatenate(before), np.concatenate(after, 1)  # (n, k), (t, n, k)
     low, high = bootstrap_interval(all_after - all_before, n_boot=n_boot)
     return Rescoring(
-        targets=targets, labels=tuple(map(label_of, edits)), tags=tuple(judge.tags), threshold=judge.threshold,
+        targets=targets, labels=tuple(map(label_of, edits)), tags=tuple(judge.tags), thresholds=thresholds_of(judge),
         before=all_before, after=all_after, mean=(all_after - all_before).mean(1), low=low, high=high,
     )  # fmt: skip
 

@@ -11,11 +11,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from latentedit.errors import LatentEditError
 from latentedit.images import quantised
+
+Prepared = Tensor | np.ndarray
+"""The input of a tagger's network, a row a picture."""
 
 
 @runtime_checkable
@@ -24,6 +28,10 @@ class Tagger(Protocol):
 
     It may also have ``thresholds``, a mapping from the tags whose threshold is another one, and ``settings``, a
     mapping of texts that says how pictures are prepared; both are stored beside its scores.
+
+    One that knows the rows of a run rather than pictures, such as labels that people gave, also has
+    ``label_rows(seeds (n,), content names or None) -> scores (n, tags)``, NaN in rows without labels; then stored
+    samples are not decoded for it. ``check_rows`` with the same arguments may refuse a run before the work.
     """
 
     id: str
@@ -49,8 +57,11 @@ class PictureTagger(ABC):
     """Whether pictures with transparency lose it, rather than being laid on white."""
 
     @abstractmethod
-    def prepare(self, pictures: Tensor) -> Any:
-        """Pictures (n, 3, H, W) uint8 to the network's input; may run in another thread than :meth:`predict`."""
+    def prepare(self, pictures: Tensor) -> Prepared:
+        """Pictures (n, 3, H, W) uint8 to the network's input, a row a picture, of one shape whatever H and W.
+
+        It may run in another thread than :meth:`predict`.
+        """
 
     @abstractmethod
     def predict(self, prepared: Any) -> Tensor:
@@ -70,6 +81,12 @@ class PictureTagger(ABC):
         return self.predict(self.prepare(pictures))
 
 
+def thresholds_of(tagger: Tagger) -> np.ndarray:
+    """Score (tags,) float64 from which each tag of a tagger counts as present."""
+    exceptions = getattr(tagger, "thresholds", {})
+    return np.array([exceptions.get(tag, tagger.threshold) for tag in tagger.tags], float)
+
+
 def eight_bits(images: Tensor) -> Tensor:
     """Pictures (n, 3, H, W) in [-1, 1] to uint8, as a PNG file would hold them; uint8 stays as it is.
 
@@ -86,8 +103,8 @@ def eight_bits(images: Tensor) -> Tensor:
             f"pictures are {images.shape[3]} x {images.shape[2]} pixels; a tagger needs two or more a side"
         )
     if images.dtype == torch.uint8:
-        return images
+        return images.contiguous()  # another layout in memory would give other last digits
     if not torch.isfinite(images).all():
         bad = int((~torch.isfinite(images).flatten(1).all(1)).nonzero()[0])
         raise LatentEditError(f"picture {bad} holds values that are not finite (NaN or infinity)")
-    return quantised(images)
+    return quantised(images).contiguous()

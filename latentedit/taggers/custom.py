@@ -6,6 +6,7 @@ The factory returns any object with ``tags`` and ``score``; :class:`CustomTagger
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -26,6 +27,8 @@ class CustomTagger:
     ``tags``       required: a tuple of different texts
     ``score``      required: pictures (n, 3, H, W) in [-1, 1] to scores (n, tags) in [0, 1]
     ``threshold``  0.5
+    ``thresholds`` none: a mapping from the tags whose threshold is another one
+    ``settings``   none: a mapping of texts, stored beside the scores
     ``id``         hash of its tensors; without any, of the factory's name and options
     =============  =====================================================================
 
@@ -39,12 +42,22 @@ class CustomTagger:
         self._supplied = supplied
         supplied.require("score")
         self.tags = supplied.words("tags")
-        threshold = supplied.get("threshold", 0.5)
-        if isinstance(threshold, bool) or not isinstance(threshold, (int, float)) or not 0 <= threshold <= 1:
-            raise supplied.error(f"threshold is {threshold!r}; it must be a number in [0, 1]")
-        self.threshold = float(threshold)
+        self.threshold = self._threshold("threshold", supplied.get("threshold", 0.5))
+        self.thresholds = {tag: self._threshold(f"thresholds[{tag!r}]", t) for tag, t in self._mapping("thresholds")}
+        self.settings = {key: str(value) for key, value in self._mapping("settings")}
         self.id = supplied.text("id", "") if supplied.get("id") else weights_id("torch", supplied.tensors())
         supplied.settle(device, dtype)
+
+    def _threshold(self, name: str, value: Any) -> float:
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
+            raise self._supplied.error(f"{name} is {value!r}; it must be a number in [0, 1]")
+        return float(value)
+
+    def _mapping(self, name: str) -> list[tuple[str, Any]]:
+        value = self._supplied.get(name, {})
+        if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
+            raise self._supplied.error(f"{name} is {value!r}; it must be a mapping with texts for keys")
+        return list(value.items())
 
     def score(self, images: Tensor) -> Tensor:
         """Pictures (n, 3, H, W) in [-1, 1], rounded to 8 bits first, to scores (n, tags) float32 in [0, 1]."""

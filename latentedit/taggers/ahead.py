@@ -1,0 +1,47 @@
+"""Preparing pictures in a worker thread, so that a tagger's network, and not what feeds it, is the limit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from latentedit.taggers.base import PictureTagger, Prepared, Tagger, eight_bits
+
+T = TypeVar("T")
+_END: Any = object()
+
+
+def one_ahead(items: Iterable[T]) -> Iterator[T]:
+    """The same items; each is made in a worker thread while the one before is used.
+
+    What the worker raises is raised here, in its turn. A consumer that stops waits for the item in work.
+    """
+    iterator = iter(items)
+    with ThreadPoolExecutor(1) as worker:
+        coming = worker.submit(next, iterator, _END)
+        while (item := coming.result()) is not _END:
+            coming = worker.submit(next, iterator, _END)
+            yield item
+
+
+def halves(tagger: Tagger) -> tuple[Callable[[Tensor], Any], Callable[[Any], Tensor]]:
+    """What a worker may do with pictures (n, 3, H, W) in [-1, 1], and what turns that into scores (n, tags).
+
+    Pictures are rounded to 8 bits in the first. A tagger that is not made of two halves scores in the second.
+    """
+    if isinstance(tagger, PictureTagger):
+        prepare = tagger.prepare
+        return lambda images: prepare(eight_bits(images)), tagger.predict
+    return lambda images: eight_bits(images).float() / 127.5 - 1, tagger.score
+
+
+def join(prepared: list[Prepared]) -> Prepared:
+    """Rows of several preparations as one batch."""
+    if isinstance(prepared[0], Tensor):
+        return torch.cat([rows for rows in prepared if isinstance(rows, Tensor)])
+    return np.concatenate(prepared)
