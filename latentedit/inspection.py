@@ -1,4 +1,4 @@
-"""What a generator, or a file that may hold one, is: ``latentedit info``."""
+"""What a generator or a tagger, or a file that may hold one, is: ``latentedit info``."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from latentedit.errors import LatentEditError
 from latentedit.generators import GENERATORS, Generator, load_generator
 from latentedit.generators.family import Family, family_of
 from latentedit.registry import parse_name
+from latentedit.taggers import TAGGERS, load_tagger
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,50 @@ class GeneratorInfo:
         return asdict(self)
 
 
+@dataclass(frozen=True)
+class TaggerInfo:
+    """A tagger in numbers.
+
+    Attributes:
+        name: how commands take it, such as ``deepdanbooru:DIR``.
+        id: of the weights, and of what else changes scores.
+        tags: it knows, in order.
+        threshold: score from which a tag counts as present.
+        thresholds: of the tags whose threshold is another one.
+        settings: how pictures are prepared, in words.
+    """
+
+    name: str
+    id: str
+    tags: tuple[str, ...]
+    threshold: float
+    thresholds: Mapping[str, float]
+    settings: Mapping[str, str]
+
+    def document(self) -> dict[str, Any]:
+        """As plain containers, for JSON."""
+        return asdict(self)
+
+
+def is_tagger(name: str) -> bool:
+    """Whether a name is of a tagger and of no generator, as ``onnx:DIR`` is; ``avatar`` and ``torch`` are of both."""
+    kind = parse_name(name)[0]
+    return not Path(name).exists() and kind in TAGGERS.names() and kind not in GENERATORS.names()
+
+
+def inspect_tagger(name: str) -> TaggerInfo:
+    """Load a tagger by name and describe it.
+
+    Raises:
+        LatentEditError: it cannot be loaded.
+    """
+    tagger = load_tagger(name)
+    return TaggerInfo(
+        name, tagger.id, tuple(tagger.tags), float(tagger.threshold),
+        dict(getattr(tagger, "thresholds", {})), dict(getattr(tagger, "settings", {})),
+    )  # fmt: skip
+
+
 def inspect_generator(name: str) -> GeneratorInfo:
     """Load a generator by name, or by a bare path whose family is found out, and describe it.
 
@@ -63,6 +108,8 @@ def inspect_generator(name: str) -> GeneratorInfo:
         LatentEditError: it cannot be loaded; for a file, what it seems to be and what is needed.
     """
     kind, argument, options = parse_name(name)
+    if Path(name).is_dir() and (found_kind := _tagger_folder(Path(name))) is not None:
+        raise LatentEditError(f"{name} is a folder of a tagger, not of a generator: write {found_kind}:{name}")
     if (is_path := Path(name).exists()) or kind not in GENERATORS.names():
         options = {} if is_path else options
         checkpoint = read_checkpoint(name if is_path else name.partition("?")[0])
@@ -82,6 +129,16 @@ def inspect_generator(name: str) -> GeneratorInfo:
     return _describe(
         name, generator, generator.network.title or family.title, found.part if found else "", checkpoint.container
     )
+
+
+def _tagger_folder(path: Path) -> str | None:
+    """Kind of the tagger that a folder holds, by the names of its files."""
+    marks = {
+        "deepdanbooru": ("project.json",),
+        "onnx": ("model.onnx", "selected_tags.csv"),
+        "clip": ("config.json", "preprocessor_config.json"),
+    }
+    return next((kind for kind, names in marks.items() if all((path / name).is_file() for name in names)), None)
 
 
 def _no_file(kind: str) -> str:

@@ -76,7 +76,7 @@ def common(command: Callable[..., Any]) -> Callable[..., Any]:
     return wrapper
 
 
-_ORDER = ("demo", "sample", "tag", "fit-directions", "edit", "info", "convert", "list")
+_ORDER = ("demo", "sample", "tag", "compare-tags", "fit-directions", "edit", "info", "convert", "list")
 
 
 class Ordered(click.Group):

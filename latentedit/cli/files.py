@@ -11,19 +11,23 @@ from latentedit.cli.common import Context, cli, common, refuse_existing
 from latentedit.terminal import table
 
 if TYPE_CHECKING:
-    from latentedit.inspection import GeneratorInfo
+    from latentedit.inspection import GeneratorInfo, TaggerInfo
 
 
 @cli.command()
 @click.argument("file")
 @common
 def info(context: Context, file: str) -> None:
-    """Say what FILE is: a generator's layers and id, or what a file that is none seems to be.
+    """Say what FILE is: a generator's layers and id, a tagger's tags, or what a file that is neither seems to be.
 
-    FILE is a path whose kind is found out, or a generator's name such as gnr:PATH.
+    FILE is a path whose kind is found out, or the name of a generator or tagger such as gnr:PATH or onnx:DIR.
     """
-    from latentedit.inspection import inspect_generator
+    from latentedit.inspection import inspect_generator, inspect_tagger, is_tagger
 
+    if is_tagger(file):
+        tagger = inspect_tagger(file)
+        context.result(tagger.document(), _text_of_tagger(tagger))
+        return
     described = inspect_generator(file)
     context.result(described.document(), _text(described))
 
@@ -93,4 +97,21 @@ def _text(described: GeneratorInfo) -> str:
             for i, layer in enumerate(described.layers)
         ]
         lines += ["", table(["layer", "slot", "resolution", "style width"], rows)]
+    return "\n".join(lines)
+
+
+def _text_of_tagger(described: TaggerInfo) -> str:
+    """The description for people."""
+    tags = ", ".join(described.tags[:8]) + (", ..." if len(described.tags) > 8 else "")
+    lines = [
+        f"{described.name}: a tagger",
+        f"  tags        {len(described.tags)}: {tags}",
+        f"  threshold   {described.threshold:g}",
+    ]
+    for value in sorted(set(described.thresholds.values())):
+        names = [tag for tag, threshold in described.thresholds.items() if threshold == value]
+        more = ", ..." if len(names) > 3 else ""
+        lines.append(f"              {value:g} for {len(names)} of them: {', '.join(names[:3])}{more}")
+    lines.append(f"  id          {described.id}")
+    lines += [f"  {key:<11} {value}" for key, value in described.settings.items()]
     return "\n".join(lines)

@@ -53,12 +53,10 @@ def list_tags(samples: Path | None, tagger: str | None, as_json: bool) -> None:
 
     stored = open_samples(samples)
     counts = dict(sorted(stored.tag_counts(tagger).items(), key=lambda item: -item[1]))
-    rows = [[tag, str(count), f"{count / stored.rows:.1%}"] for tag, count in counts.items()]
-    click.echo(
-        json.dumps({"rows": stored.rows, "tags": counts}, indent=2)
-        if as_json
-        else table(["tag", "samples", "share"], rows)
-    )
+    labelled = stored.labelled(tagger)
+    rows = [[tag, str(count), f"{count / labelled:.1%}"] for tag, count in counts.items()]
+    document = {"tagger": stored.tagger_id(tagger), "taggers": stored.taggers, "rows": labelled, "tags": counts}
+    click.echo(json.dumps(document, indent=2) if as_json else table(["tag", "samples", "share"], rows))
 
 
 @listing.command("directions")

@@ -1,4 +1,4 @@
-"""``demo``, ``sample``, ``tag`` and ``fit-directions``: from a generator to its directions."""
+"""``demo``, ``sample`` and ``fit-directions``: from a generator to its directions."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from latentedit.cli.common import Context, cli, common, recorded_generator, refuse_existing
+from latentedit.cli.tagging import TAGGER_HELP
 from latentedit.terminal import Progress
 
 
@@ -37,9 +38,7 @@ def demo(context: Context, out: Path, n: int) -> None:
     show_default=True,
     help="avatar, gnr:FILE, stylegan2:FILE, nvlabs:FILE, ..., torch:package.module:factory",
 )
-@click.option(
-    "--tagger", default="avatar", show_default=True, help="avatar, torch:package.module:factory, ..., or none"
-)
+@click.option("--tagger", default="avatar", show_default=True, help=f"{TAGGER_HELP}, or none")
 @click.option("--n", type=click.IntRange(1), default=10_200, show_default=True, help="samples to have in the end")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="of the first sample")
 @click.option(
@@ -94,36 +93,6 @@ def sample(
     )
 
 
-@cli.command()
-@click.argument("samples", type=click.Path(path_type=Path), default="samples")
-@click.option("--tagger", required=True, help="avatar, torch:package.module:factory, ...")
-@click.option("--generator", help="[default: the one that the samples name, unless it is torch:...]")
-@click.option("--contents", type=click.Path(path_type=Path), help="folder of the content pictures, if it has moved")
-@common
-def tag(context: Context, samples: Path, tagger: str, generator: str | None, contents: Path | None) -> None:
-    """Tag stored SAMPLES (default: samples) with another tagger, beside those that are there."""
-    from latentedit import load_generator, load_tagger, open_samples
-    from latentedit import tag as run
-
-    stored = open_samples(samples)
-    name = recorded_generator(generator, stored.manifest.generator, samples)
-    g = load_generator(name, device=context.device)
-    t = load_tagger(tagger, device=context.device)
-    tagged = run(
-        stored,
-        g,
-        t,
-        contents=contents,
-        batch_size=context.batch_size,
-        progress=context.progress("tag"),
-        tagger_name=tagger,
-    )
-    context.result(
-        {"samples": str(samples), "taggers": list(tagged.taggers)},
-        f"{samples} has the tags of {', '.join(tagged.taggers)}",
-    )
-
-
 @cli.command("fit-directions")
 @click.argument("samples", type=click.Path(path_type=Path), default="samples")
 @click.option(
@@ -138,7 +107,10 @@ def tag(context: Context, samples: Path, tagger: str, generator: str | None, con
     multiple=True,
     help="only these tags; repeat it for several  [default: tags on 1-75 % of the samples]",
 )
-@click.option("--tagger", help="whose tags, when the samples have several")
+@click.option(
+    "--keep-tag", "keep", multiple=True, help="fit this one of the dropped tags as well; rating: for all of these"
+)
+@click.option("--tagger", help="whose tags, when the samples have several: an id or a name")
 @click.option(
     "--target", type=click.Choice(["binary", "score"]), default="binary", show_default=True, help="what is regressed"
 )
@@ -147,10 +119,13 @@ def tag(context: Context, samples: Path, tagger: str, generator: str | None, con
 @click.option("--force", is_flag=True, help="overwrite OUT")
 @common
 def fit_directions(
-    context: Context, samples: Path, finder: str, tags: tuple[str, ...], tagger: str | None, target: str,
-    generator: str | None, out: Path | None, force: bool,
+    context: Context, samples: Path, finder: str, tags: tuple[str, ...], keep: tuple[str, ...], tagger: str | None,
+    target: str, generator: str | None, out: Path | None, force: bool,
 ) -> None:  # fmt: skip
-    """Find one direction per tag in SAMPLES (default: samples)."""
+    """Find one direction per tag in SAMPLES (default: samples).
+
+    Ratings and tags of how a picture is framed, signed or scanned are dropped, unless --tag or --keep-tag names them.
+    """
     from latentedit import DirectionBank, load_generator, open_samples
     from latentedit import fit_directions as run
     from latentedit.directions import resolve_finder
@@ -173,6 +148,7 @@ def fit_directions(
             source,
             finder=finder,
             tags=tags or None,
+            keep=keep,
             tagger=tagger,
             target=target,
             generator=g,

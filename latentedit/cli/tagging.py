@@ -1,0 +1,189 @@
+"""``tag`` and ``compare-tags``: what is on stored samples or pictures, and whether two taggers agree."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from latentedit.cli.common import Context, cli, common, recorded_generator, refuse_existing
+from latentedit.errors import LatentEditError
+from latentedit.terminal import table
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from latentedit.generators import Generator
+    from latentedit.metrics import Agreement
+    from latentedit.store import Samples
+
+TAGGER_HELP = "avatar, deepdanbooru:DIR, onnx:DIR, clip:DIR, csv:FILE, torch:package.module:factory"
+
+
+@cli.command()
+@click.argument("what", metavar="[SAMPLES | PICTURE...]", nargs=-1, type=click.Path(path_type=Path))
+@click.option("--tagger", required=True, help=TAGGER_HELP)
+@click.option("--generator", help="of the samples  [default: the one that they name, unless it is torch:...]")
+@click.option("--contents", type=click.Path(path_type=Path), help="folder of the content pictures, if it has moved")
+@click.option(
+    "--threshold", type=click.FloatRange(0, 1), help="of pictures: print tags from this score on  [default: the tags']"
+)
+@common
+def tag(
+    context: Context, what: tuple[Path, ...], tagger: str, generator: str | None, contents: Path | None,
+    threshold: float | None,
+) -> None:  # fmt: skip
+    """Tag stored SAMPLES (default: samples) with another tagger, beside those that are there; or print the tags of
+    picture files or of a folder of them.
+    """
+    from latentedit import load_tagger
+    from latentedit.tagging import tag_pictures
+
+    if _are_samples(what):
+        if threshold is not None:
+            raise LatentEditError("--threshold is for pictures; of samples, all scores are stored")
+        _tag_samples(context, what[0] if what else Path("samples"), tagger, generator, contents)
+        return
+    if generator is not None or contents is not None:
+        raise LatentEditError(f"--generator and --contents are for stored samples, and {what[0]} is none")
+    t = load_tagger(tagger, device=context.device)
+    pictures = what[0] if len(what) == 1 else what
+    progress = context.progress("tag") if len(what) > 1 or what[0].is_dir() else None
+    tagged = tag_pictures(pictures, t, batch_size=context.batch_size, progress=progress)
+    found = {str(path): tagged.present(i, threshold=threshold) for i, path in enumerate(tagged.paths)}
+    document = {"tagger": t.id, "pictures": [{"file": file, "tags": tags} for file, tags in found.items()]}
+    context.result(document, _of_pictures(found))
+
+
+def _are_samples(what: tuple[Path, ...]) -> bool:
+    from latentedit.manifest import NAME
+
+    if len(what) > 1 and (stored := [path for path in what if (path / NAME).exists()]):
+        raise LatentEditError(f"{stored[0]} holds stored samples; tag them by themselves")
+    if not what or (what[0] / NAME).exists():
+        return True
+    if len(what) == 1 and not what[0].exists() and not what[0].suffix:
+        raise LatentEditError(f"there is nothing at {what[0]}; give a folder of samples, or pictures")
+    return False
+
+
+def _of_pictures(found: dict[str, dict[str, float]]) -> str:
+    lines = []
+    for file, tags in found.items():
+        lines += [file, *(f"  ({score:.3f}) {tag}" for tag, score in tags.items())]
+    return "\n".join(lines)
+
+
+def _tag_samples(context: Context, samples: Path, tagger: str, generator: str | None, contents: Path | None) -> None:
+    from latentedit import load_tagger, open_samples
+    from latentedit import tag as run
+
+    stored = open_samples(samples)
+    t = load_tagger(tagger, device=context.device)
+    tagged = run(
+        stored, _generator(context, stored, generator), t, contents=contents, batch_size=context.batch_size,
+        progress=context.progress("tag"), tagger_name=tagger,
+    )  # fmt: skip
+    counts = sorted(tagged.tag_counts(t.id).items(), key=lambda item: -item[1])
+    top = ", ".join(f"{name} {count}" for name, count in counts[:6])
+    context.result(
+        {"samples": str(samples), "tagger": t.id, "taggers": list(tagged.taggers), "tags": dict(counts)},
+        f"{samples} has the tags of {', '.join(tagged.taggers)}; most frequent now: {top}",
+    )
+
+
+def _generator(context: Context, stored: Samples, asked: str | None) -> Generator:
+    from latentedit import load_generator
+
+    recorded = stored.manifest.generator or ""
+    return load_generator(recorded_generator(asked, recorded, stored.path), device=context.device)
+
+
+@cli.command("compare-tags")
+@click.argument("samples", type=click.Path(path_type=Path), default="samples")
+@click.option("--tagger", "taggers", multiple=True, help="two of them, by id or name  [default: the first and last]")
+@click.option("--picture", type=click.Path(path_type=Path), help="write the pictures that they disagree on")
+@click.option("--generator", help="for --picture  [default: the one that the samples name, unless it is torch:...]")
+@click.option("--contents", type=click.Path(path_type=Path), help="folder of the content pictures, if it has moved")
+@click.option("--force", is_flag=True, help="overwrite the picture")
+@common
+def compare_tags(
+    context: Context, samples: Path, taggers: tuple[str, ...], picture: Path | None, generator: str | None,
+    contents: Path | None, force: bool,
+) -> None:  # fmt: skip
+    """Say how well two taggers agree on SAMPLES (default: samples), tag by tag."""
+    if len(taggers) not in (0, 2):
+        raise LatentEditError(f"{len(taggers)} taggers given; give --tagger twice, or not at all")
+    if picture is not None:
+        refuse_existing(picture, force)
+    from latentedit import open_samples
+    from latentedit.files import atomic_write
+    from latentedit.metrics import tagger_agreement
+
+    stored = open_samples(samples)
+    agreement = tagger_agreement(stored, *taggers)
+    if picture is not None:
+        sheet = _disagreements(context, stored, agreement, _generator(context, stored, generator), contents)
+        with atomic_write(picture) as temporary:
+            sheet.save(temporary, "PNG")
+    context.result(_document(agreement, picture), _text(agreement, picture))
+
+
+def _disagreements(
+    context: Context, stored: Samples, agreement: Agreement, generator: Generator, contents: Path | None
+) -> Image.Image:
+    from latentedit.filling import pictures_of
+    from latentedit.sheet import sides_sheet
+
+    rows = []
+    for j in agreement.seen[:8]:
+        sides = agreement.shown[j]
+        if not any(sides):
+            break
+        seeds = [*sides[0], *sides[1]]
+        pictures = pictures_of(stored, generator, seeds, contents=contents, batch_size=context.batch_size)
+        rows.append((agreement.tags[j], pictures[: len(sides[0])], pictures[len(sides[0]) :]))
+    if not rows:
+        raise LatentEditError(f"{agreement.first} and {agreement.second} agree on every row; there is nothing to show")
+    first, second = (stored.manifest.tagger(t).name or t for t in (agreement.first, agreement.second))
+    return sides_sheet(rows, f"only {first}", f"only {second}")
+
+
+def _document(agreement: Agreement, picture: Path | None) -> dict[str, Any]:
+    def number(value: float) -> float | None:
+        return None if value != value else round(float(value), 6)  # NaN is not JSON
+
+    tags = {
+        agreement.tags[j]: {
+            "only_first": int(agreement.only_first[j]), "only_second": int(agreement.only_second[j]),
+            "both": int(agreement.both[j]), "kappa": number(agreement.kappa[j]),
+            "correlation": number(agreement.correlation[j]),
+        }
+        for j in range(len(agreement.tags))
+    }  # fmt: skip
+    return {
+        "first": agreement.first, "second": agreement.second, "rows": agreement.rows, "tags": tags,
+        "missing_first": list(agreement.missing_first), "missing_second": list(agreement.missing_second),
+        "picture": None if picture is None else str(picture),
+    }  # fmt: skip
+
+
+def _text(agreement: Agreement, picture: Path | None) -> str:
+    def number(value: float) -> str:
+        return "" if value != value else f"{value:.2f}"
+
+    rows = [
+        [
+            agreement.tags[j], str(agreement.both[j]), str(agreement.only_first[j]), str(agreement.only_second[j]),
+            number(agreement.kappa[j]), number(agreement.correlation[j]),
+        ]
+        for j in agreement.seen
+    ]  # fmt: skip
+    lines = [
+        f"{agreement.rows} samples; first {agreement.first}, second {agreement.second}",
+        table(["tag", "both", "only first", "only second", "kappa", "correlation"], rows),
+    ]
+    unseen, missing = len(agreement.tags) - len(rows), len(agreement.missing_first) + len(agreement.missing_second)
+    lines.append(f"{unseen} common tags are on no sample; {missing} tags are known to one of them alone")
+    return "\n".join([*lines, *([f"wrote {picture}"] if picture else [])])
