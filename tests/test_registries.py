@@ -1,10 +1,16 @@
 """One contract over the registries: whatever is registered is tested by being registered."""
 
+from pathlib import Path
+
+import numpy as np
 import omniart
 import pytest
 import torch
+from clip_models import write_clip
 from conformance import checkpoint
+from onnx_taggers import write_tagger
 from torch import nn
+from toy import as_png
 
 from latentedit.errors import LatentEditError, UnknownNameError
 from latentedit.generators import GENERATORS, Generator, load_generator
@@ -45,16 +51,43 @@ def test_every_generator_keeps_the_contract(kind, files):
     assert all(w.shape[1] == generator.dim for w in generator.style_weights().values())
 
 
+@pytest.fixture(scope="module")
+def tagger_files(tmp_path_factory):
+    """A file or folder for every kind of tagger that is read from one."""
+    folder = tmp_path_factory.mktemp("taggers")
+    (folder / "labels.csv").write_text("seed,tags\n1,long_hair\n")
+    project = Path(__file__).parent / "fixtures" / "conformance" / "deepdanbooru"
+    paths = {"csv": folder / "labels.csv", "deepdanbooru": project}
+    for kind, write in (("onnx", write_tagger), ("clip", write_clip)):
+        paths[kind] = folder / kind
+        write(paths[kind])
+    return paths
+
+
+def load_example(kind, files):
+    return load_tagger(f"{kind}:{files[kind]}" if kind in files else {"torch": "torch:toy:ToyTagger"}.get(kind, kind))
+
+
 @pytest.mark.parametrize("kind", TAGGERS.names())
-def test_every_tagger_keeps_the_contract(kind):
-    tagger = load_tagger({"torch": "torch:toy:ToyTagger"}.get(kind, kind))
+def test_every_tagger_keeps_the_contract(kind, tagger_files):
+    tagger = load_example(kind, tagger_files)
     assert isinstance(tagger, Tagger) and 0 < tagger.threshold <= 1 and len(set(tagger.tags)) == len(tagger.tags)
-    side = 16 if kind == "torch" else 128
-    images = torch.rand(5, 3, side, side) * 2 - 1
+    assert tagger.id.startswith({"torch": "toytags"}.get(kind, kind) + ":") and tagger.id.count(":") == 1
+    assert all(isinstance(text, str) for text in getattr(tagger, "settings", {}).values())
+    if kind == "csv":  # it knows rows, not pictures
+        labels = tagger.label_rows(np.arange(3), None)
+        assert labels.shape == (3, 1) and np.isnan(labels[[0, 2]]).all() and labels[1] == 1
+        return
+    side = 16 if kind == "torch" else 100
+    images = torch.rand(5, 3, side, side) * 2.4 - 1.2
     scores = tagger.score(images)
     assert scores.shape == (5, len(tagger.tags)) and scores.dtype == torch.float32
     assert 0 <= scores.min() and scores.max() <= 1
     assert torch.allclose(tagger.score(images[2:3])[0], scores[2], atol=1e-5)
+    assert torch.equal(tagger.score(as_png(images)), scores)  # a trip through PNG files changes nothing
+    assert not torch.equal(tagger.score(as_png(images * 0.98)), scores)
+    assert tagger.score(images[:0]).shape == (0, len(tagger.tags))
+    assert load_example(kind, tagger_files).id == tagger.id
 
 
 def test_names_are_parsed():
