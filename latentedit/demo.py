@@ -123,11 +123,12 @@ def _edit_section(
     generator: Generator, banks: dict[str, DirectionBank], tag: str, rescoring: Rescoring, out: Path
 ) -> Section:
     codes = generator.sample_codes(_faces_lacking(rescoring, tag))
-    pair = TagKnowledge.load().opposite_of(tag)
+    opposed = TagKnowledge.load().opposite_of(tag)
     pictures, labels = [generator.decode(codes)], ["original"]
     for finder, bank in banks.items():
         if tag not in bank:
             continue
+        pair = opposed if opposed and opposed.negative in bank else None
         for opposite, name in (("auto", f"+ {tag} − {pair.negative}" if pair else f"+ {tag}"), (None, f"+ {tag}")):
             if opposite is None and pair is None:
                 continue

@@ -95,6 +95,7 @@ def edit(
     opposite: str | None = "auto",
     layers: Sequence[int | str] | str | None = None,
     unit: str = "sigma",
+    knowledge: TagKnowledge | None = None,
 ) -> Tensor:
     """Move codes along one or several edits; what ``latentedit edit`` does.
 
@@ -107,6 +108,7 @@ def edit(
         layers: slots to move (indices, names or ``"0-3,5"``); all when None.
         unit: ``sigma``, ``latent`` (length in code space) or ``raw`` (times the regression's own
             coefficients, as the study does it).
+        knowledge: pairs and groups; the shipped ones when None.
 
     Returns:
         Edited codes, (n, d); (n, layers, d) when ``layers`` is given or codes are per slot.
@@ -117,6 +119,6 @@ def edit(
     if isinstance(edits, str | TagPair | Mapping):
         edits = [edits]
     for one in edits:
-        moves = strengths_of(bank, one, strength=strength, opposite=opposite)
+        moves = strengths_of(bank, one, strength=strength, opposite=opposite, knowledge=knowledge)
         codes = bank.edit(codes, moves, layers=layers, unit=unit)
     return codes

@@ -43,7 +43,8 @@ class TagKnowledge:
 
     Attributes:
         pairs: a tag is in at most one; both its tags are in one group.
-        groups: name to tags; a tag is in at most one. A pair outside all groups is a group of its own.
+        groups: name to tags of one attribute, of which a picture carries one in earnest; a tag is in at most
+            one. A pair outside all groups is a group of its own.
 
     Raises:
         LatentEditError: one of these rules is broken.
@@ -65,11 +66,11 @@ class TagKnowledge:
                 if tag in paired:
                     raise LatentEditError(f"tag {tag!r} is in two pairs; keep one")
                 paired.add(tag)
-            groups = [home.get(tag) for tag in (pair.positive, pair.negative)]
-            if groups[0] != groups[1]:
+            if home.get(pair.positive) != home.get(pair.negative):
+                names = [repr(home[tag]) if tag in home else "none" for tag in (pair.positive, pair.negative)]
                 raise LatentEditError(
                     f"the pair {pair.positive!r}, {pair.negative!r} needs one group for both; "
-                    f"their groups are {groups[0] or 'none'} and {groups[1] or 'none'}"
+                    f"their groups are {names[0]} and {names[1]}"
                 )
 
     @classmethod
@@ -77,7 +78,8 @@ class TagKnowledge:
         """The shipped ``directions/pairs.toml`` and, when given, a user's file that has the last word.
 
         The user's groups replace shipped ones of the same name, and take their tags out of other shipped
-        groups; the user's pairs replace shipped pairs that share a tag with them.
+        groups; the user's pairs replace shipped pairs that share a tag with them, and leave the shipped groups
+        unless one holds both tags. A shipped pair that the user's groups tear apart is dropped.
 
         Raises:
             DamagedFileError: the file is missing or not TOML.
@@ -87,10 +89,26 @@ class TagKnowledge:
         return ours if path is None else ours._overridden_by(_read_knowledge(Path(path)))
 
     def _overridden_by(self, other: TagKnowledge) -> TagKnowledge:
-        grouped = {tag for tags in other.groups.values() for tag in tags}
+        taken = {tag for tags in other.groups.values() for tag in tags}
+        groups = {
+            name: tuple(tag for tag in tags if tag not in taken)
+            for name, tags in self.groups.items()
+            if name not in other.groups
+        }
+        home = {tag: name for name, tags in (groups | dict(other.groups)).items() for tag in tags}
         paired = {tag for pair in other.pairs for tag in (pair.positive, pair.negative)}
-        kept = tuple(pair for pair in self.pairs if paired.isdisjoint((pair.positive, pair.negative)))
-        groups = {name: tuple(tag for tag in tags if tag not in grouped) for name, tags in self.groups.items()}
+        kept = tuple(
+            pair
+            for pair in self.pairs
+            if paired.isdisjoint((pair.positive, pair.negative)) and home.get(pair.positive) == home.get(pair.negative)
+        )
+        apart = {
+            tag
+            for pair in other.pairs
+            if home.get(pair.positive) != home.get(pair.negative)
+            for tag in (pair.positive, pair.negative)
+        }
+        groups = {name: tuple(tag for tag in tags if tag not in apart) for name, tags in groups.items()}
         return TagKnowledge(kept + other.pairs, groups | dict(other.groups))
 
     def opposite_of(self, tag: str) -> TagPair | None:
@@ -119,7 +137,7 @@ def _read_shipped_knowledge() -> TagKnowledge:
 def _read_knowledge(path: Path) -> TagKnowledge:
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # lists in lists without end recurse
         raise DamagedFileError(f"{path}: cannot be read as TOML ({error})") from error
     try:
         unknown = sorted(set(content) - {"pair", "groups"})
@@ -143,7 +161,11 @@ def _read_pair(pair: Any) -> TagPair:
     ratio = pair.get("ratio", -1 / 3)
     if isinstance(ratio, bool) or not isinstance(ratio, (int, float)):
         raise LatentEditError(f"pair {pair}: the ratio must be a number")
-    return TagPair(_text(pair["positive"], "positive"), _text(pair["negative"], "negative"), float(ratio))
+    try:
+        ratio = float(ratio)
+    except OverflowError as error:  # TOML's integers have no end
+        raise LatentEditError(f"the ratio of {pair['positive']!r} is too large; write a number near -1/3") from error
+    return TagPair(_text(pair["positive"], "positive"), _text(pair["negative"], "negative"), ratio)
 
 
 def _table(value: Any, kind: type, what: str) -> Any:

@@ -18,6 +18,7 @@ from latentedit.formats import read_named_codes
 from latentedit.generators import Generator
 from latentedit.generators.base import content_of_label, per_slot
 from latentedit.images import grid, list_pictures, read_picture
+from latentedit.knowledge import TagKnowledge
 
 
 @dataclass(frozen=True)
@@ -150,6 +151,7 @@ def edit_sheet(
     unit: str = "sigma",
     steps: int | None = None,
     batch_size: int = 32,
+    knowledge: TagKnowledge | None = None,
 ) -> tuple[Image.Image, dict[str, float]]:
     """A labelled picture of edits, and the strengths that were used.
 
@@ -161,7 +163,7 @@ def edit_sheet(
         generator, bank: what is edited, and along what.
         tags: at least one.
         faces: to edit.
-        strength, opposite, layers, unit: see :func:`latentedit.edit`.
+        strength, opposite, layers, unit, knowledge: see :func:`latentedit.edit`.
         steps: columns of a strip.
         batch_size: pictures decoded at once.
 
@@ -170,11 +172,13 @@ def edit_sheet(
     """
     moves: dict[str, float] = {}
     for tag in tags:
-        for name, value in strengths_of(bank, tag, strength=strength, opposite=opposite).items():
+        for name, value in strengths_of(bank, tag, strength=strength, opposite=opposite, knowledge=knowledge).items():
             moves[name] = moves.get(name, 0.0) + value
 
     def decode(chosen: Sequence[str], amount: float) -> Tensor:
-        moved = edit(faces.codes, bank, chosen, strength=amount, opposite=opposite, layers=layers, unit=unit)
+        moved = edit(
+            faces.codes, bank, chosen, strength=amount, opposite=opposite, layers=layers, unit=unit, knowledge=knowledge
+        )
         return _decode(generator, moved, faces.content, batch_size)
 
     if steps is None:

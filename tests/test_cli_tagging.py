@@ -107,3 +107,29 @@ def test_mistakes_take_one_line(sampled, tmp_path):
     ):
         assert words in one_error(sampled(*arguments)), arguments
     assert len(open_samples(tmp_path / "samples").taggers) == 1
+
+
+def test_what_is_dropped_is_said_and_can_be_kept(sampled, tmp_path):
+    rows = "".join(f"{seed},{seed % 2},{seed % 3 == 0:d},{seed % 5 == 0:d}\n" for seed in range(60))
+    (tmp_path / "marks.csv").write_text("seed,smile,watermark,rating:safe\n" + rows)
+    assert sampled("tag", *TOY, "--tagger", "csv:marks.csv", "--quiet")[0] == 0
+    fit = ("fit-directions", "--tagger", "csv:marks.csv", "--finder", "linear", "--json", "--force")
+    code, out, err = sampled(*fit)
+    assert code == 0 and json.loads(out)["tags"] == ["smile"]
+    assert "not fitted, for what they are: watermark, rating:safe; --keep-tag TAG fits one" in err
+    code, out, err = sampled(*fit, "--keep-tag", "rating:")
+    assert json.loads(out)["tags"] == ["smile", "rating:safe"] and "not fitted, for what they are: watermark;" in err
+    code, out, err = sampled(*fit, "--keep-tag", "rating:safe", "--keep-tag", "watermark")
+    assert json.loads(out)["tags"] == ["smile", "watermark", "rating:safe"] and "not fitted" not in err
+    assert "not fitted" not in sampled(*fit, "--tag", "watermark")[2]
+
+
+def test_pairs_of_ones_own(sampled, tmp_path):
+    assert sampled("fit-directions", "--finder", "linear", "--quiet")[0] == 0
+    (tmp_path / "mine.toml").write_text('[[pair]]\npositive = "smile"\nnegative = "red_hair"\nratio = -0.5\n')
+    edit = ("edit", *TOY, "--directions", "directions/linear.safetensors", "--tag", "smile", "--json", "--force")
+    assert json.loads(sampled(*edit)[1])["moves"] == {"smile": 3.0}
+    assert json.loads(sampled(*edit, "--pairs", "mine.toml")[1])["moves"] == {"smile": 3.0, "red_hair": -1.5}
+    (tmp_path / "mine.toml").write_text("[[pair]]\npositive = 3\n")
+    assert "mine.toml" in one_error(sampled(*edit, "--pairs", "mine.toml"))
+    assert "cannot be read as TOML" in one_error(sampled(*edit, "--pairs", "nothing.toml"))

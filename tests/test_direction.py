@@ -18,7 +18,6 @@ from toy import ToyGenerator
 import latentedit.direction as module
 from latentedit.direction import Direction, DirectionBank, parse_layers
 from latentedit.errors import DamagedFileError, LatentEditError, MismatchError, UnknownNameError
-from latentedit.knowledge import TagKnowledge, TagPair
 from latentedit.tensorfile import read_safetensors, write_safetensors
 
 D = 16
@@ -289,57 +288,6 @@ def test_the_shipped_directions_are_found_by_generator_id(tmp_path: Path, monkey
     found.check_generator(g)
     with pytest.raises(MismatchError, match=g.id):
         bank().check_generator(g)
-
-
-# ---- pairs and groups
-
-
-def test_the_shipped_pairs_and_groups() -> None:
-    known = TagKnowledge.load()
-    assert known.opposite_of("long_hair") == TagPair("long_hair", "short_hair", -1 / 3)
-    assert known.opposite_of("short_hair") == TagPair("short_hair", "long_hair", -1 / 3)
-    assert known.opposite_of("red_hair") is None
-    assert "black_hair" in known.group_of("red_hair") and "red_hair" in known.group_of("red_hair")
-    assert known.group_of("bald") == ("long_hair", "short_hair", "bald")
-    assert known.group_of("unheard_of") == ("unheard_of",)
-
-
-def test_a_users_file_has_the_last_word(tmp_path: Path) -> None:
-    path = tmp_path / "mine.toml"
-    path.write_text(
-        '[[pair]]\npositive = "open_mouth"\nnegative = "pout"\nratio = -0.5\n'
-        '[[pair]]\npositive = "day"\nnegative = "night"\n[groups]\nmouth = ["open_mouth", "pout"]\n'
-    )
-    known = TagKnowledge.load(path)
-    assert known.opposite_of("pout") == TagPair("pout", "open_mouth", -0.5)
-    assert known.opposite_of("closed_mouth") is None and known.opposite_of("long_hair") is not None
-    assert known.group_of("night") == ("night", "day")
-
-
-@pytest.mark.parametrize(
-    ("text", "pattern"),
-    [
-        ("pair = 3", "must be a list"),
-        ("[[pair]]\npositive = 'a'", "negative"),
-        ("[[pair]]\npositive = 'a'\nnegative = 'b'\nrate = 1", "positive and negative"),
-        ("[[pair]]\npositive = 'a'\nnegative = 'b'\nratio = 'x'", "number"),
-        ("[[pair]]\npositive = 'a'\nnegative = 'b'\nratio = nan", "finite"),
-        ("[[pair]]\npositive = 'a'\nnegative = 'a'", "own opposite"),
-        ("[[pair]]\npositive = 'a'\nnegative = 'b'\n[groups]\ng = ['a']", "one group for both"),
-        ("[[pair]]\npositive = 'a'\nnegative = 'b'\n[[pair]]\npositive = 'c'\nnegative = 'a'", "two pairs"),
-        ("[groups]\ng = ['a']\nh = ['a']", "again in"),
-        ("[groups]\ng = 'a'", "must be a list"),
-        ("[groups]\ng = [1]", "in quotes"),
-        ("[gruops]\ng = ['a']", "unknown key"),
-        ("= nonsense", "TOML"),
-    ],
-)
-def test_broken_files_are_refused_in_one_line(tmp_path: Path, text: str, pattern: str) -> None:
-    path = tmp_path / "mine.toml"
-    path.write_text(text)
-    with pytest.raises(LatentEditError, match=pattern) as caught:
-        TagKnowledge.load(path)
-    assert str(path) in str(caught.value) and "\n" not in str(caught.value)
 
 
 def test_importing_directions_does_not_import_scikit_learn() -> None:

@@ -20,6 +20,9 @@ from latentedit.cli.common import Context, cli, common, recorded_generator, refu
     "--opposite", metavar="TAG[:RATIO]", help="tag to take away  [default: the tag's usual opposite, if it has one]"
 )
 @click.option("--no-opposite", is_flag=True, help="move along the tag's direction alone")
+@click.option(
+    "--pairs", type=click.Path(path_type=Path), help="your own opposites, in the form of directions/pairs.toml"
+)
 @click.option("--layers", help="slots to move, by index, range or name, as in 0-3,5  [default: all]")
 @click.option("--raw", is_flag=True, help="strength in the regression's own coefficients, as in the 2022 study")
 @click.option(
@@ -58,8 +61,8 @@ from latentedit.cli.common import Context, cli, common, recorded_generator, refu
 @common
 def edit(
     context: Context, tags: tuple[str, ...], directions: Path | None, generator: str | None, strength: float | None,
-    opposite: str | None, no_opposite: bool, layers: str | None, raw: bool, strip: bool, steps: int,
-    content: str | None, style: Path | None, codes: Path | None, label: int | None, truncation: float,
+    opposite: str | None, no_opposite: bool, pairs: Path | None, layers: str | None, raw: bool, strip: bool,
+    steps: int, content: str | None, style: Path | None, codes: Path | None, label: int | None, truncation: float,
     seed: int, count: int, allow_other_generator: bool, out: Path | None, force: bool,
 ) -> None:  # fmt: skip
     """Move faces along the direction of a tag and away from its opposite; writes a picture."""
@@ -72,8 +75,10 @@ def edit(
     from latentedit import DirectionBank, load_generator
     from latentedit.editing import DEFAULT_STRENGTH
     from latentedit.files import atomic_write
+    from latentedit.knowledge import TagKnowledge
     from latentedit.sheet import edit_sheet, named_faces, seeded_faces
 
+    knowledge = TagKnowledge.load(pairs)
     bank = DirectionBank.load(directions) if directions else None
     named = recorded_generator(generator, bank.generator_name, directions) if bank and directions else generator
     g = load_generator(named or "avatar", device=context.device)
@@ -88,7 +93,7 @@ def edit(
     sheet, moves = edit_sheet(
         g, bank, tags, faces, strength=DEFAULT_STRENGTH if strength is None else strength,
         opposite=None if no_opposite else opposite or "auto", layers=layers, unit="raw" if raw else "sigma",
-        steps=steps if strip else None, batch_size=context.batch_size,
+        steps=steps if strip else None, batch_size=context.batch_size, knowledge=knowledge,
     )  # fmt: skip
     with atomic_write(out) as temporary:
         sheet.save(temporary, "PNG")

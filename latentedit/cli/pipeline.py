@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from latentedit.cli.common import Context, cli, common, recorded_generator, refuse_existing
 from latentedit.cli.tagging import TAGGER_HELP
 from latentedit.terminal import Progress
+
+if TYPE_CHECKING:
+    from latentedit.store import Samples
 
 
 @cli.command()
@@ -154,8 +158,24 @@ def fit_directions(
             generator=g,
             progress=context.progress("fit"),
         )
+        _say_dropped(context, source, bank.tags, tags, tagger)
     bank.save(out)
     context.result(
         {"directions": str(out), "tags": list(bank.tags)},
         f"{len(bank)} directions in {out}; see them with: latentedit list directions {out}",
     )
+
+
+def _say_dropped(
+    context: Context, samples: Samples, fitted: Sequence[str], named: Sequence[str], tagger: str | None
+) -> None:
+    """Name the tags that were common enough and were dropped for what they are."""
+    from latentedit.selection import dropped_by
+
+    if named or not samples.taggers:
+        return
+    rows, counts = samples.labelled(tagger), samples.tag_counts(tagger)
+    dropped = [tag for tag, count in counts.items() if count >= 0.01 * rows and tag not in fitted and dropped_by(tag)]
+    if dropped:
+        more = f" and {len(dropped) - 5} more" if len(dropped) > 5 else ""
+        context.say(f"not fitted, for what they are: {', '.join(dropped[:5])}{more}; --keep-tag TAG fits one")
