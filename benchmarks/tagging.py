@@ -1,11 +1,12 @@
 """How much of a tagger's network is left when it tags: the whole way against the bare network, in one run.
 
-    python benchmarks/tagging.py            # a quarter of an hour; --quick to see whether it runs
+    python benchmarks/tagging.py [--threads 1] [--quick]      # twenty minutes
 
 *bare*: the network on a batch that is ready. *samples*: `latentedit.tag` on stored samples whose pictures come
-ready-made, so 8-bit rounding, resizing, padding, scores and Parquet, but no generator. *files*: `tag_pictures` on PNG
-files. *one by one*: the obvious loop, each picture read with Pillow and scored by itself. All in pictures a second,
-medians of rounds in which they take turns; the ratios are to the bare network of the same rounds.
+ready-made, so 8-bit rounding, resizing, padding, scores and Parquet, but no generator. *worker*: the same with the
+worker that prepares ahead, whether or not there is a core to spare. *files*: `tag_pictures` on PNG files. *one by one*:
+the obvious loop, each picture read with Pillow and scored by itself. All in pictures a second, medians of rounds in
+which they take turns; the ratios are to the bare network of the same rounds.
 
 DeepDanbooru's network has the topology of its published model, resnet_custom_v3 (161 M weights, 9,176 tags), at 512
 pixels, with random weights; the bundled tagger is what it is.
@@ -30,8 +31,9 @@ from rich.table import Table
 from torch import Tensor
 
 import latentedit as le
+from latentedit import filling
 from latentedit.images import to_uint8
-from latentedit.taggers.ahead import halves
+from latentedit.taggers.ahead import halves, one_ahead
 from latentedit.taggers.base import PictureTagger
 from latentedit.taggers.deepdanbooru import TorchTagger
 from latentedit.taggers.deepdanbooru_network import ResidualNetwork, arrange
@@ -85,6 +87,7 @@ def published_deepdanbooru(size: int) -> TorchTagger:
     kernels.append(kernel(9176, width, 1))
     blocks_of = arrange([weight.shape for weight, _ in kernels], dense=False)
     network = ResidualNetwork(kernels, blocks_of, None).eval().requires_grad_(False)
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # as it is loaded
     weights = Weights(Path("random"), size, size, [], {}, blocks_of)
     return TorchTagger(network, weights, tuple(f"tag_{i}" for i in range(9176)), "deepdanbooru:random")
 
@@ -117,6 +120,13 @@ def race(tagger: PictureTagger, side: int, count: int, batch: int, rounds: int, 
         le.tag(folder / "copy", generator, tagger, batch_size=batch)
         shutil.rmtree(folder / "copy")
 
+    def worker() -> None:
+        feed, filling.feed = filling.feed, lambda items, tagger: one_ahead(items)  # type: ignore[assignment]
+        try:
+            samples()
+        finally:
+            filling.feed = feed
+
     def one_by_one() -> None:
         for path in sorted(files.iterdir()):
             pixels = torch.from_numpy(np.array(Image.open(path).convert("RGB"))).permute(2, 0, 1)
@@ -125,6 +135,7 @@ def race(tagger: PictureTagger, side: int, count: int, batch: int, rounds: int, 
     ways = {
         "bare": bare,
         "samples": samples,
+        "worker": worker,
         "files": lambda: tag_pictures(files, tagger, batch_size=batch),
         "one by one": one_by_one,
     }
@@ -140,15 +151,28 @@ def race(tagger: PictureTagger, side: int, count: int, batch: int, rounds: int, 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--threads", type=int, help="of torch  [default: all cores]")
+    parser.add_argument("--tagger", choices=("deepdanbooru", "avatar"), help="[default: both]")
     parser.add_argument("--quick", action="store_true", help="one round, few pictures, DeepDanbooru at 128 pixels")
     options = parser.parse_args()
+    if options.threads:
+        torch.set_num_threads(options.threads)
     rounds, size = (1, 128) if options.quick else (options.rounds, 512)
     cases: list[tuple[str, Callable[[], PictureTagger], int, int, int]] = [
         ("DeepDanbooru v3", lambda: published_deepdanbooru(size), 256, 8 if options.quick else 16, 8),
         ("avatar", lambda: le.load_tagger("avatar"), 128, 64 if options.quick else 1024, 32),  # type: ignore[list-item,return-value]
     ]
-    table = Table("tagger", "pictures", "way", "pictures a second", "of the bare network", title=f"{rounds} rounds")
+    table = Table(
+        "tagger",
+        "pictures",
+        "way",
+        "pictures a second",
+        "of the bare network",
+        title=f"{rounds} rounds, {torch.get_num_threads()} threads",
+    )
     for name, make, side, count, batch in cases:
+        if options.tagger and not name.lower().startswith(options.tagger):
+            continue
         tagger = make()
         with tempfile.TemporaryDirectory() as folder:
             rates = race(tagger, side, count, batch, rounds, Path(folder))

@@ -1,7 +1,7 @@
 """Bringing a stored run to a number of rows: the loop that sampling and tagging share.
 
-A worker thread draws, decodes and prepares the next batch while the tagger's network scores the present one. What
-is stored does not depend on that, nor on batch size (codes to 1e-6, scores to 1e-5).
+Where there is a core to spare, a worker thread draws, decodes and prepares the next batch while the tagger's network
+scores this one. What is stored does not depend on that, nor on batch size (codes to 1e-6, scores to 1e-5).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from latentedit.generators.base import Generator, content_of_label
 from latentedit.images import to_uint8
 from latentedit.manifest import Manifest
 from latentedit.store import SCORE_FLOOR, Samples
-from latentedit.taggers.ahead import halves, one_ahead
+from latentedit.taggers.ahead import feed, halves
 from latentedit.taggers.base import Tagger, thresholds_of
 from latentedit.writer import Writer
 
@@ -134,7 +134,7 @@ def _score(writer: Writer, job: Job, step: Step) -> Iterator[tuple[_Decoded, np.
             yield batch, None if label_rows is None else label_rows(batch.seeds, names)
         return
     prepare, predict = halves(tagger)
-    for batch in one_ahead(_decode(writer, job, step, prepare)):
+    for batch in feed(_decode(writer, job, step, prepare), tagger):
         yield batch, checked_scores(tagger, predict(batch.prepared), [f"seed {seed}" for seed in batch.seeds])
 
 

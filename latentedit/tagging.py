@@ -22,7 +22,7 @@ from latentedit.filling import Job, Progress, check_tagger, checked_scores, fill
 from latentedit.generators.base import Generator
 from latentedit.images import check_picture, list_pictures, read_pixels
 from latentedit.store import Samples, open_samples
-from latentedit.taggers.ahead import halves, join, one_ahead
+from latentedit.taggers.ahead import feed, halves, join
 from latentedit.taggers.base import Tagger, thresholds_of
 from latentedit.writer import open_writer
 
@@ -105,7 +105,7 @@ def tag_pictures(
 ) -> TaggedPictures:
     """Score picture files of any size and shape.
 
-    A worker reads and prepares the next batch while the network scores the present one.
+    Where there is a core to spare, a worker reads and prepares the next batch while the network scores this one.
 
     Args:
         pictures: one picture, frame of a video (``clip.mp4#t=12.5``) or folder, or several pictures.
@@ -135,7 +135,7 @@ def tag_pictures(
             yield [_prepared(path, prepare, drops_alpha) for path in paths[start : start + batch_size]]
 
     report(0, len(paths))
-    for batch in one_ahead(batches()):
+    for batch in feed(batches(), tagger):
         same = all(rows.shape == batch[0].shape for rows in batch)  # always so where the tagger resizes
         scores = predict(join(batch)) if same else torch.cat([predict(rows) for rows in batch])
         done = sum(len(rows) for rows in found)

@@ -11,7 +11,7 @@ import torch
 from toy import ToyTagger, as_png
 
 from latentedit.taggers import load_tagger
-from latentedit.taggers.ahead import halves, join, one_ahead
+from latentedit.taggers.ahead import feed, halves, join, one_ahead
 
 
 def test_items_come_in_order_and_the_next_one_is_made_meanwhile() -> None:
@@ -66,6 +66,21 @@ def test_who_stops_early_leaves_no_thread_behind() -> None:
     next(ahead)
     ahead.close()  # type: ignore[attr-defined]
     assert threading.active_count() <= before + 1
+
+
+@pytest.mark.parametrize(
+    ("threads", "cores", "device", "ahead"),
+    [(2, 2, "cpu", False), (1, 2, "cpu", True), (8, 16, "cpu", True), (16, 16, "cpu", False), (2, 2, "meta", True)],
+)
+def test_a_worker_only_takes_a_core_that_the_network_leaves(
+    monkeypatch: pytest.MonkeyPatch, threads: int, cores: int, device: str, ahead: bool
+) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    monkeypatch.setattr("latentedit.taggers.ahead._cores", lambda: cores)
+    tagger = ToyTagger()
+    tagger.device = torch.device(device)  # type: ignore[attr-defined]
+    made_by = set(feed((threading.get_ident() for _ in range(3)), tagger))
+    assert (threading.get_ident() not in made_by) == ahead and len(made_by) == 1
 
 
 def test_two_halves_make_a_score() -> None:

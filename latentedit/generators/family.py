@@ -75,7 +75,7 @@ class Network(nn.Module):
         raise NotImplementedError
 
 
-def _channels_last_pays(device: torch.device, dtype: torch.dtype) -> bool:
+def channels_last_pays(device: torch.device, dtype: torch.dtype) -> bool:
     """Whether convolutions are faster so: on processors in float32 (a fifth, ``benchmarks/decode.py``; in half
     precision far slower), on GPUs in half precision, whose matrix units want it."""
     return dtype == torch.float32 if device.type == "cpu" else dtype in (torch.float16, torch.bfloat16)
@@ -106,7 +106,7 @@ class FileGenerator:
         mapping = network.mapping
         self._mapping = copy.deepcopy(mapping).double() if isinstance(mapping, nn.Module) else mapping
         network.to(device, dtype)
-        if network.channels_last and _channels_last_pays(device, dtype):
+        if network.channels_last and channels_last_pays(device, dtype):
             network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._means: dict[int | None, Tensor] = {}
         if network.mean is not None:

@@ -1,7 +1,8 @@
-"""Preparing pictures in a worker thread, so that a tagger's network, and not what feeds it, is the limit."""
+"""Preparing pictures ahead, so that a tagger's network, and not what feeds it, is the limit."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
@@ -14,6 +15,7 @@ from latentedit.taggers.base import PictureTagger, Prepared, Tagger, eight_bits
 
 T = TypeVar("T")
 _END: Any = object()
+_PROCESSOR = torch.device("cpu")
 
 
 def one_ahead(items: Iterable[T]) -> Iterator[T]:
@@ -27,6 +29,21 @@ def one_ahead(items: Iterable[T]) -> Iterator[T]:
         while (item := coming.result()) is not _END:
             coming = worker.submit(next, iterator, _END)
             yield item
+
+
+def feed(items: Iterable[T], tagger: Tagger) -> Iterator[T]:
+    """The same items, made one ahead where that pays: there is a processor core that the tagger's network leaves free.
+
+    Where the network has all cores, a worker that takes one of them makes the others wait at every layer, and tagging
+    is slower with it than without (``benchmarks/tagging.py`` compares).
+    """
+    on_processor = getattr(tagger, "device", _PROCESSOR).type == "cpu"
+    return iter(items) if on_processor and torch.get_num_threads() >= _cores() else one_ahead(items)
+
+
+def _cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def halves(tagger: Tagger) -> tuple[Callable[[Tensor], Any], Callable[[Any], Tensor]]:

@@ -65,6 +65,7 @@ class AvatarTagger(PictureTagger):
     def __init__(self, network: TaggerNetwork, tags: tuple[str, ...], id: str) -> None:
         self.id, self.tags = id, tags
         self.network = network.eval().requires_grad_(False)
+        self.device = network.head.weight.device
 
     @torch.inference_mode()
     def prepare(self, pictures: Tensor) -> Tensor:

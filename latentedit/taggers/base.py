@@ -53,6 +53,8 @@ class PictureTagger(ABC):
     threshold: float = 0.5
     thresholds: Mapping[str, float] = {}
     settings: Mapping[str, str] = {}
+    device: torch.device = torch.device("cpu")
+    """Where the network runs."""
     drops_alpha: bool = False
     """Whether pictures with transparency lose it, rather than being laid on white."""
 

@@ -67,6 +67,7 @@ class ClipTagger(PictureTagger):
     def __init__(self, parts: Parts, prompts: Sequence[Prompt], id: str, source: str) -> None:
         self.id, self.tags = id, tuple(prompt.tag for prompt in prompts)
         self._parts = parts
+        self.device = parts.model.device
         side = parts.model.config.vision_config.image_size
         self.settings = {
             "size": f"{side} x {side}",

@@ -44,6 +44,7 @@ class TorchTagger(PictureTagger):
     def __init__(self, network: ResidualNetwork, weights: Weights, tags: tuple[str, ...], id: str) -> None:
         self.id, self.tags = id, tags
         self.network = network
+        self.device = network.head.device
         self._height, self._width = weights.height, weights.width
         self.settings = {
             "backend": "torch",

@@ -41,6 +41,7 @@ class TensorFlowTagger(PictureTagger):
         self.id, self.tags = id, tags
         self._tensorflow, self._package = _import(device)
         self._device = _place(self._tensorflow, device)
+        self.device = torch.device("cpu") if self._device.startswith("/CPU") else device
         try:
             with self._tensorflow.device(self._device):
                 self._model = self._package.project.load_model_from_project(str(folder), compile_model=False)

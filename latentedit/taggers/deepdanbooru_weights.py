@@ -15,6 +15,7 @@ from torch import Tensor
 from latentedit.checkpoint import read_checkpoint
 from latentedit.errors import DamagedFileError, MismatchError
 from latentedit.generators.base import weights_id
+from latentedit.generators.family import channels_last_pays
 from latentedit.taggers.deepdanbooru_network import POOL, Block, Kernel, ResidualNetwork, arrange, features, fold
 from latentedit.taggers.keras_weights import WEIGHTS, Layer, read_keras
 
@@ -95,6 +96,8 @@ class Weights:
         dense = tuple(self.dense[key].to(device, dtype, copy=True) for key in WEIGHTS["Dense"] if self.dense)
         self.dense.clear()
         network = ResidualNetwork(kernels, self.blocks, dense or None)  # type: ignore[arg-type]
+        if channels_last_pays(device, dtype):
+            network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         return network.eval().requires_grad_(False)
 
 

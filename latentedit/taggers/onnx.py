@@ -70,6 +70,7 @@ class OnnxTagger(PictureTagger):
         self.id, self.tags = id, vocabulary.tags
         self.thresholds = {tag: _CHARACTER_THRESHOLD for tag in vocabulary.characters}
         self._network, self._options = network, dict(options)
+        self.device = network.device
         self._square = _padded if options["small"] == "pad" else _enlarged
         filters = {"enlarge": "Pillow's bicubic", "pad": "area average, never enlarged"}
         self.settings = {

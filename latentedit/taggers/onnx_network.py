@@ -27,6 +27,7 @@ class Network:
         size: pixels a side.
         channels_last: input is (n, size, size, 3) rather than (n, 3, size, size).
         batch: pictures that a run takes; None for any number.
+        device: where it runs.
     """
 
     path: Path
@@ -34,6 +35,7 @@ class Network:
     size: int
     channels_last: bool
     batch: int | None
+    device: torch.device
 
     @classmethod
     def open(cls, path: Path, device: torch.device) -> Network:
@@ -52,7 +54,7 @@ class Network:
             height, width = shape[1:3] if channels_last else shape[2:]
             if isinstance(height, int) and height == width and height > 1:
                 batch = shape[0] if isinstance(shape[0], int) and shape[0] > 0 else None
-                return cls(path, session, height, channels_last, batch)
+                return cls(path, session, height, channels_last, batch, device)
         raise DamagedFileError(
             f"{path} takes {shapes or 'nothing'}; this reader needs one input tensor(float) [n, size, size, 3] or "
             "[n, 3, size, size] with a fixed size"
