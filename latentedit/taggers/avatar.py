@@ -62,6 +62,8 @@ class TaggerNetwork(nn.Module):
 class AvatarTagger(PictureTagger):
     """The bundled tagger."""
 
+    settings = {"size": f"{RESOLUTION} x {RESOLUTION}", "resize": "bilinear, antialiased"}
+
     def __init__(self, network: TaggerNetwork, tags: tuple[str, ...], id: str) -> None:
         self.id, self.tags = id, tags
         self.network = network.eval().requires_grad_(False)

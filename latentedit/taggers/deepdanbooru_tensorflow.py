@@ -83,9 +83,11 @@ def _import(device: torch.device) -> tuple[Any, Any]:
     try:
         with _quiet():
             tensorflow = importlib.import_module("tensorflow")
-            if first and device.type != "cuda":
+            if first:
                 with suppress(RuntimeError):  # it is in use already
-                    tensorflow.config.set_visible_devices([], "GPU")
+                    tensorflow.config.threading.set_intra_op_parallelism_threads(torch.get_num_threads())
+                    if device.type != "cuda":
+                        tensorflow.config.set_visible_devices([], "GPU")
             with _stand_in("tensorflow_io"):
                 return tensorflow, importlib.import_module("deepdanbooru")
     except ImportError as error:
