@@ -19,7 +19,7 @@ from sklearn.metrics import average_precision_score
 from torch import Tensor
 
 import latentedit as le
-from latentedit.generators.avatar_network import affine, warp
+from latentedit.generators.networks.avatar import affine, warp
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts" / "avatar"))
 from labels import HAIR_COLORS, TAGS, label_matrix

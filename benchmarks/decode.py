@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from latentedit.checkpoint import Checkpoint
+from latentedit.checkpoints.checkpoint import Checkpoint
 from latentedit.generators import gnr, stylegan2
 from latentedit.generators.family import Family, FileGenerator
 

@@ -19,11 +19,11 @@ from pathlib import Path
 def measure(augmentations: int) -> dict[str, float]:
     """Seconds and peak megabytes of one source picture."""
     import latentedit as le
-    from latentedit.features import load_features
-    from latentedit.images import PictureFolder
     from latentedit.metrics import FrechetStatistics
     from latentedit.metrics.domain_frechet import dfid_of_picture
-    from latentedit.metrics.moves import features_of_pictures
+    from latentedit.metrics.edited_pictures import features_of_pictures
+    from latentedit.metrics.features import load_features
+    from latentedit.pictures.images import PictureFolder
 
     generator, network, target = le.load_generator("avatar"), load_features(), FrechetStatistics()
     target.update(features_of_pictures(network, PictureFolder(generator.default_targets, generator.resolution)))

@@ -14,9 +14,9 @@ import json
 from pathlib import Path
 
 import latentedit as le
-from latentedit.jsonable import jsonable
-from latentedit.knowledge import TagPair
-from latentedit.moments import Moments
+from latentedit.directions.moments import Moments
+from latentedit.directions.pairs import TagPair
+from latentedit.files import jsonable
 
 EDITS = {"long_hair": None, "open_mouth": None, "closed_eyes": None, "red_hair": "black_hair"}
 SEEDS = range(1_000_000, 1_000_200)

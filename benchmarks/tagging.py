@@ -31,14 +31,14 @@ from rich.table import Table
 from torch import Tensor
 
 import latentedit as le
-from latentedit import filling
-from latentedit.images import to_uint8
-from latentedit.taggers.ahead import halves, one_ahead
+from latentedit.pictures.images import to_uint8
+from latentedit.samples import fill as filling
+from latentedit.samples.tagging import tag_pictures
 from latentedit.taggers.base import PictureTagger
 from latentedit.taggers.deepdanbooru import TorchTagger
-from latentedit.taggers.deepdanbooru_network import ResidualNetwork, arrange
 from latentedit.taggers.deepdanbooru_weights import Weights
-from latentedit.tagging import tag_pictures
+from latentedit.taggers.networks.deepdanbooru import ResidualNetwork, arrange
+from latentedit.taggers.prefetch import halves, one_ahead
 
 V3 = ((256, 3), (512, 8), (1024, 20), (1024, 20), (2048, 3), (4096, 3))  # width and blocks of each stage
 

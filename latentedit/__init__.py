@@ -10,11 +10,11 @@ __version__ = "0.1.0"
 _HOME = {
     "load_generator": "generators", "register_generator": "generators",
     "load_tagger": "taggers", "register_tagger": "taggers",
-    "open_samples": "store", "Samples": "store",
-    "sample": "sampling", "tag": "tagging", "Moments": "moments",
-    "Direction": "direction", "DirectionBank": "direction", "TagPair": "knowledge",
-    "fit_directions": "directions", "register_finder": "directions",
-    "edit": "editing", "evaluate": "chapter", "rescore": "metrics",
+    "open_samples": "samples.store", "Samples": "samples.store",
+    "sample": "samples.sampling", "tag": "samples.tagging",
+    "Moments": "directions.moments", "Direction": "directions.direction", "DirectionBank": "directions.bank",
+    "TagPair": "directions.pairs", "fit_directions": "directions.finder", "register_finder": "directions.finder",
+    "edit": "editing.editor", "rescore": "metrics.rescoring", "evaluate": "study.report",
 }  # fmt: skip
 
 __all__ = [*_HOME]
@@ -30,4 +30,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_HOME])
+    return sorted(__all__)

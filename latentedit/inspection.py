@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from latentedit.checkpoint import read_checkpoint
+from latentedit.checkpoints.checkpoint import read_checkpoint
 from latentedit.errors import LatentEditError
 from latentedit.generators import GENERATORS, Generator, load_generator
 from latentedit.generators.family import Family, family_of

@@ -12,11 +12,11 @@ from pathlib import Path
 import torch
 
 import latentedit as le
-from latentedit.filling import pictures_of
+from latentedit.editing.sheets import edit_sheet, seeded_faces, sides_sheet
 from latentedit.generators import Generator
-from latentedit.images import grid
 from latentedit.metrics import tagger_agreement
-from latentedit.sheet import edit_sheet, seeded_faces, sides_sheet
+from latentedit.pictures.images import grid
+from latentedit.samples.fill import pictures_of
 
 FOLDER = Path(__file__).parents[1] / "docs" / "images"
 

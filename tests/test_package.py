@@ -1,8 +1,7 @@
-"""The package as a whole: import order, light imports, the wheel, and running without one."""
+"""The package as a whole: declared imports, light imports, the wheel, and running without one."""
 
 from __future__ import annotations
 
-import ast
 import os
 import re
 import shutil
@@ -10,106 +9,13 @@ import subprocess
 import sys
 import tomllib
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from imports import FILES, imports
+from places import ROOT
 
 import latentedit
-
-ROOT = Path(__file__).parent.parent
-PACKAGE = ROOT / "latentedit"
-FILES = sorted(PACKAGE.rglob("*.py"))
-
-# A module may import those of its own line and of the lines above.
-ORDER = (
-    {"errors"},
-    {"video", "unpickling", "ziparchive"},
-    {
-        "files",
-        "jsonable",
-        "registry",
-        "shipped",
-        "images",
-        "factory",
-        "manifest",
-        "tensorfile",
-        "terminal",
-        "selection",
-    },
-    {"diagnosis", "torchbuilders"},
-    {"torchfile"},
-    {"checkpoint"},
-    {"generators", "taggers", "features", "store", "writer"},
-    {"contents", "filling", "sampling", "tagging", "moments", "inspection", "augmentation", "judging"},
-    {"direction", "knowledge"},
-    {"directions"},
-    {"editing", "formats"},
-    {"sheet"},
-    {"metrics"},
-    {"comparison", "report"},
-    {"protocol"},
-    {"study"},
-    {"results", "planning"},
-    {"chapter"},
-    {"demo"},
-    {"cli"},
-)
-RANK = {unit: rank for rank, units in enumerate(ORDER) for unit in units}
-
-
-def unit_of(path: Path) -> str:
-    """The module or folder right under the package that a file belongs to; empty for the package itself."""
-    first = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
-    return "" if first == "__init__" else first
-
-
-def imported(tree: ast.AST) -> Iterator[str]:
-    """Dotted names of everything that the code imports, wherever it does."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, "imports are written in full here"
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
-
-
-def units_imported(tree: ast.AST) -> set[str]:
-    """The package's own units that the code imports; a public name stands for the unit it lives in."""
-    units = set()
-    for name in imported(tree):
-        parts = name.split(".")
-        if parts[0] == "latentedit" and len(parts) > 1:
-            units.add(latentedit._HOME.get(parts[1], parts[1]))
-    return units - {"__version__"}
-
-
-def outside(tree: ast.AST) -> set[str]:
-    """The other packages that the code imports."""
-    return {name.split(".")[0] for name in imported(tree)} - {"latentedit"}
-
-
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_import_order(path: Path) -> None:
-    unit = unit_of(path)
-    if not unit:
-        return
-    assert unit in RANK, f"give {unit} a place in ORDER"
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    above = sorted(other for other in units_imported(tree) if RANK.get(other, 99) > RANK[unit])
-    assert not above, f"{unit} may not import {above}"
-
-
-def test_the_order_test_sees_a_wrong_import() -> None:
-    tree = ast.parse("def f():\n    from latentedit import sample\n    import latentedit.store\n    import numpy as np")
-    assert units_imported(tree) == {"sampling", "store"}
-    assert outside(tree) == {"numpy"}
-
-
-@pytest.mark.parametrize(("package", "owner"), [("click", "cli"), ("pyarrow", "store"), ("jinja2", "report")])
-def test_one_unit_owns_the_package(package: str, owner: str) -> None:
-    users = {unit_of(path) for path in FILES if package in outside(ast.parse(path.read_text(encoding="utf-8")))}
-    assert users == {owner}
 
 
 def test_no_code_among_the_data() -> None:
@@ -129,9 +35,7 @@ def test_every_import_is_declared() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = [line for name, lines in project["optional-dependencies"].items() if name != "dev" for line in lines]
     declared = {re.split(r"[><=\[ ]", line)[0] for line in [*project["dependencies"], *extras]}
-    used: set[str] = set()
-    for path in FILES:
-        used |= outside(ast.parse(path.read_text(encoding="utf-8")))
+    used = {name.split(".")[0] for path in FILES for name in imports(path)}
     used -= set(sys.stdlib_module_names) | {"latentedit"}
     names = {"PIL": "pillow", "sklearn": "scikit-learn"}
     assert {names.get(name, name) for name in used} <= declared
@@ -209,7 +113,7 @@ def test_the_wheel_holds_code_and_data_only(wheel: Path) -> None:
     assert roots == {"latentedit", f"latentedit-{latentedit.__version__}.dist-info"}
     assert {f"latentedit/_shipped/{name}" for name in shipped_files()} <= names
     assert {path.relative_to(ROOT).as_posix() for path in FILES} <= names
-    assert {"latentedit/py.typed", "latentedit/templates/report.html"} <= names
+    assert {"latentedit/py.typed", "latentedit/pictures/templates/report.html"} <= names
     assert f"latentedit-{latentedit.__version__}.dist-info/licenses/LICENSE" in names
     assert not [name for name in names if "__pycache__" in name or name.endswith(".pyc")]
 

@@ -1,6 +1,5 @@
 """One contract over the registries: whatever is registered is tested by being registered."""
 
-from pathlib import Path
 
 import numpy as np
 import omniart
@@ -9,6 +8,7 @@ import torch
 from clip_models import write_clip
 from conformance import checkpoint
 from onnx_taggers import write_tagger
+from places import FIXTURES
 from torch import nn
 from toy import as_png
 
@@ -56,7 +56,7 @@ def tagger_files(tmp_path_factory):
     """A file or folder for every kind of tagger that is read from one."""
     folder = tmp_path_factory.mktemp("taggers")
     (folder / "labels.csv").write_text("seed,tags\n1,long_hair\n")
-    project = Path(__file__).parent / "fixtures" / "conformance" / "deepdanbooru"
+    project = FIXTURES / "conformance" / "deepdanbooru"
     paths = {"csv": folder / "labels.csv", "judge": "avatar", "deepdanbooru": project}
     for kind, write in (("onnx", write_tagger), ("clip", write_clip)):
         paths[kind] = folder / kind

@@ -11,8 +11,8 @@ from typing import Any
 import click
 
 from latentedit import __version__
+from latentedit.cli.terminal import Progress
 from latentedit.errors import LatentEditError
-from latentedit.terminal import Progress
 
 
 class Context:
@@ -46,7 +46,7 @@ class Context:
 
     def result(self, document: dict[str, Any], text: str) -> None:
         """The result on stdout: text for people, one JSON document for machines, null for what is not known."""
-        from latentedit.jsonable import jsonable
+        from latentedit.files import jsonable
 
         click.echo(json.dumps(jsonable(document), indent=2) if self.as_json else text)
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import click
 
 from latentedit.cli.common import Context, cli, common, recorded_generator, refuse_existing
+from latentedit.cli.terminal import Progress, table
 from latentedit.errors import LatentEditError
-from latentedit.terminal import Progress, table
 
 MOST = 6
 
@@ -47,12 +47,12 @@ def compare(
     import numpy as np
 
     from latentedit import DirectionBank, __version__, load_generator, load_tagger
-    from latentedit.chapter import against_zero
-    from latentedit.comparison import MEASURES, comparison_sheet, unique_names
-    from latentedit.comparison import compare as run
-    from latentedit.contents import Contents
-    from latentedit.editing import DEFAULT_STRENGTH
+    from latentedit.editing.editor import DEFAULT_STRENGTH
     from latentedit.files import atomic_write, sha256_of
+    from latentedit.samples.contents import Contents
+    from latentedit.study.comparison import MEASURES, comparison_sheet, unique_names
+    from latentedit.study.comparison import compare as run
+    from latentedit.study.report import against_zero
 
     banks = dict(zip(unique_names(files), map(DirectionBank.load, files), strict=True))
     recorded = next((b.generator_name for b in banks.values() if b.generator_name), "")

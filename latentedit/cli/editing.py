@@ -73,10 +73,10 @@ def edit(
     out = out or Path(f"edit-{'-'.join(tags)}.png")
     refuse_existing(out, force)
     from latentedit import DirectionBank, load_generator
-    from latentedit.editing import DEFAULT_STRENGTH
+    from latentedit.directions.pairs import TagKnowledge
+    from latentedit.editing.editor import DEFAULT_STRENGTH
+    from latentedit.editing.sheets import edit_sheet, named_faces, seeded_faces
     from latentedit.files import atomic_write
-    from latentedit.knowledge import TagKnowledge
-    from latentedit.sheet import edit_sheet, named_faces, seeded_faces
 
     knowledge = TagKnowledge.load(pairs)
     bank = DirectionBank.load(directions) if directions else None

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from latentedit.cli.common import Context, cli, common, recorded_generator, refuse_existing
+from latentedit.cli.terminal import Progress, table
 from latentedit.errors import LatentEditError
-from latentedit.terminal import Progress, table
 
 if TYPE_CHECKING:
-    from latentedit.contents import Contents
-    from latentedit.direction import DirectionBank
+    from latentedit.directions.bank import DirectionBank
     from latentedit.generators import Generator
-    from latentedit.metrics.moves import Move
+    from latentedit.metrics.edited_pictures import Move
+    from latentedit.samples.contents import Contents
 
 FEATURES_HELP = "efficientnet-lite0, inception:FILE, torch:package.module:factory"
 PERCEPTUAL_HELP = "efficientnet-lite0, alex:FILE, vgg:FILE, squeeze:FILE"
@@ -120,9 +120,9 @@ class EditOptions:
     def subject(self, context: Context, tags: tuple[str, ...] | None = None) -> Subject:
         """Load what they name; ``tags`` when the user names none."""
         from latentedit import DirectionBank, load_generator
-        from latentedit.contents import Contents
-        from latentedit.knowledge import TagKnowledge
+        from latentedit.directions.pairs import TagKnowledge
         from latentedit.metrics.scoring import along
+        from latentedit.samples.contents import Contents
 
         bank = DirectionBank.load(self.directions) if self.directions else None
         named = (
@@ -179,8 +179,8 @@ def rescoring(context: Context, options: EditOptions, judge: str, out: Path | No
     import numpy as np
 
     from latentedit import load_tagger, rescore
+    from latentedit.directions.pairs import TagKnowledge
     from latentedit.files import atomic_write
-    from latentedit.knowledge import TagKnowledge
 
     if out:
         refuse_existing(out, force)
@@ -213,7 +213,7 @@ def rescoring(context: Context, options: EditOptions, judge: str, out: Path | No
         "provenance": _provenance(subject, strength=options.strength, unit=options.unit),
     }  # fmt: skip
     if out:
-        from latentedit.chapter import matrix_picture
+        from latentedit.study.report import matrix_picture
 
         with atomic_write(out) as temporary:
             matrix_picture(r).save(temporary, "PNG")
@@ -236,11 +236,11 @@ def fid(context: Context, options: EditOptions, pictures: Path | None, target: P
     It is called FID over inception:FILE alone; over another network it has that network's name and does not compare
     with published figures.
     """
-    from latentedit.features import load_features
-    from latentedit.features.base import metric_name
-    from latentedit.images import PictureFolder
+    from latentedit.metrics.edited_pictures import features_of_moves, features_of_pictures
+    from latentedit.metrics.features import load_features
+    from latentedit.metrics.features.base import metric_name
     from latentedit.metrics.frechet_distance import fid_difference, fid_interval, small_sample_note
-    from latentedit.metrics.moves import features_of_moves, features_of_pictures
+    from latentedit.pictures.images import PictureFolder
 
     network = load_features(features, device=context.device)
     if pictures is not None:
@@ -288,12 +288,12 @@ def dfid(context: Context, options: EditOptions, target: Path | None, augmentati
 
     --count is the number of content pictures; the 2022 study took 100 with --augmentations 1000.
     """
-    from latentedit.features import load_features
-    from latentedit.features.base import metric_name
-    from latentedit.images import PictureFolder
     from latentedit.metrics.domain_frechet import dfid as measure
+    from latentedit.metrics.edited_pictures import ORIGINAL, features_of_pictures
+    from latentedit.metrics.features import load_features
+    from latentedit.metrics.features.base import metric_name
     from latentedit.metrics.frechet_distance import FrechetStatistics, small_sample_note
-    from latentedit.metrics.moves import ORIGINAL, features_of_pictures
+    from latentedit.pictures.images import PictureFolder
 
     network, subject = load_features(features, device=context.device), options.subject(context, ())
     folder = options.contents or getattr(subject.generator, "default_test_contents", None)
@@ -339,8 +339,8 @@ def lpips(
 
     It is called LPIPS over alex:, vgg: and squeeze:FILE alone.
     """
-    from latentedit.features import load_features
-    from latentedit.features.base import metric_name
+    from latentedit.metrics.features import load_features
+    from latentedit.metrics.features.base import metric_name
     from latentedit.metrics.intervals import estimate
 
     loaded = load_features(network, device=context.device)
@@ -355,7 +355,7 @@ def lpips(
             table(("pictures", name), [[f"{len(apart)} pairs", format(value, ".3f")]]),
         )
         return
-    from latentedit.metrics.moves import ORIGINAL, diversity_of_moves, features_of_moves
+    from latentedit.metrics.edited_pictures import ORIGINAL, diversity_of_moves, features_of_moves
 
     subject = options.subject(context, ())
     diverse = diversity_of_moves(
@@ -388,8 +388,8 @@ def _folders_apart(first: Path, second: Path, network: Any) -> Any:
     """Perceptual distance (n,) of the pictures of two folders, pair by pair."""
     import numpy as np
 
-    from latentedit.images import PictureFolder
     from latentedit.metrics.perceptual import lpips as distance
+    from latentedit.pictures.images import PictureFolder
 
     a, b = PictureFolder(first, None), PictureFolder(second, None)
     if len(a) != len(b):
@@ -422,12 +422,12 @@ def study(
     PROTOCOL is a TOML file; without one, the 2022 study's on the bundled generator. A stopped study goes on with
     the same command.
     """
-    from latentedit.chapter import evaluate as run
-    from latentedit.chapter import tables_of
-    from latentedit.planning import steps_of, timed
-    from latentedit.protocol import read_protocol
-    from latentedit.results import as_json
-    from latentedit.study import Study
+    from latentedit.study.plan import steps_of, timed
+    from latentedit.study.protocol import read_protocol
+    from latentedit.study.report import evaluate as run
+    from latentedit.study.report import tables_of
+    from latentedit.study.results import as_json
+    from latentedit.study.run import Study
 
     written = read_protocol(protocol, full=full)
     typed = {"generator": generator, "tagger": tagger, "judge": judge, "features": features, "perceptual": perceptual}

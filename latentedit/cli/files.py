@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from latentedit.cli.common import Context, cli, common, refuse_existing
-from latentedit.terminal import table
+from latentedit.cli.terminal import table
 
 if TYPE_CHECKING:
     from latentedit.inspection import GeneratorInfo, TaggerInfo
@@ -62,7 +62,7 @@ def convert(
     """
     refuse_existing(target, force)
     from latentedit import load_generator
-    from latentedit.formats import convert_file
+    from latentedit.directions.formats import convert_file
 
     done = convert_file(
         source, target, generator=load_generator(generator, device=context.device) if generator else None,

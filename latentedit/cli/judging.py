@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from latentedit.cli.common import Context, cli, common, refuse_existing
-from latentedit.terminal import table
+from latentedit.cli.terminal import table
 
 
 @cli.command("train-judge")
@@ -42,8 +42,8 @@ def train_judge(
     A stopped training goes on with the same command.
     """
     refuse_existing(out, force)
-    from latentedit.judging import Recipe
-    from latentedit.judging import train_judge as run
+    from latentedit.taggers.training import Recipe
+    from latentedit.taggers.training import train_judge as run
 
     recipe = Recipe(
         network=network, size=size, epochs=epochs, batch_size=context.batch_size, learning_rate=learning_rate,

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 import click
 
 from latentedit.cli.common import Ordered, cli
-from latentedit.terminal import table
+from latentedit.cli.terminal import table
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from latentedit.direction import DirectionBank
+    from latentedit.directions.bank import DirectionBank
 
 
 @cli.group("list", cls=Ordered)

@@ -10,10 +10,10 @@ import click
 
 from latentedit.cli.common import Context, cli, common, recorded_generator, refuse_existing
 from latentedit.cli.tagging import TAGGER_HELP
-from latentedit.terminal import Progress
+from latentedit.cli.terminal import Progress
 
 if TYPE_CHECKING:
-    from latentedit.store import Samples
+    from latentedit.samples.store import Samples
 
 
 @cli.command()
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @common
 def demo(context: Context, out: Path, n: int) -> None:
     """Sample, fit all finders, edit, re-score and write OUT/report.html (default: demo)."""
-    from latentedit.demo import demo as run
+    from latentedit.study.demo import demo as run
 
     bars: dict[str, Progress] = {}
 
@@ -170,7 +170,7 @@ def _say_dropped(
     context: Context, samples: Samples, fitted: Sequence[str], named: Sequence[str], tagger: str | None
 ) -> None:
     """Name the tags that were common enough and were dropped for what they are."""
-    from latentedit.selection import dropped_by
+    from latentedit.samples.tag_filter import dropped_by
 
     if named or not samples.taggers:
         return

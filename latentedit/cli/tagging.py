@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from latentedit.cli.common import Context, cli, common, recorded_generator, refuse_existing
+from latentedit.cli.terminal import table
 from latentedit.errors import LatentEditError
-from latentedit.terminal import table
 
 if TYPE_CHECKING:
     from PIL import Image
 
     from latentedit.generators import Generator
     from latentedit.metrics import Agreement
-    from latentedit.store import Samples
+    from latentedit.samples.store import Samples
 
 TAGGER_HELP = "avatar, deepdanbooru:DIR, onnx:DIR, clip:DIR, csv:FILE, torch:package.module:factory"
 
@@ -38,7 +38,7 @@ def tag(
     picture files or of a folder of them.
     """
     from latentedit import load_tagger
-    from latentedit.tagging import tag_pictures
+    from latentedit.samples.tagging import tag_pictures
 
     if _are_samples(what):
         if threshold is not None:
@@ -57,7 +57,7 @@ def tag(
 
 
 def _are_samples(what: tuple[Path, ...]) -> bool:
-    from latentedit.manifest import NAME
+    from latentedit.samples.manifest import NAME
 
     if len(what) > 1 and (stored := [path for path in what if (path / NAME).exists()]):
         raise LatentEditError(f"{stored[0]} holds stored samples; tag them by themselves")
@@ -133,8 +133,8 @@ def compare_tags(
 def _disagreements(
     context: Context, stored: Samples, agreement: Agreement, generator: Generator, contents: Path | None
 ) -> Image.Image:
-    from latentedit.filling import pictures_of
-    from latentedit.sheet import sides_sheet
+    from latentedit.editing.sheets import sides_sheet
+    from latentedit.samples.fill import pictures_of
 
     rows = []
     for j in agreement.seen[:8]:

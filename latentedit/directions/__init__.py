@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from latentedit.directions.base import (
+from latentedit.directions.finder import (
     FINDERS,
     Finder,
     fit_directions,

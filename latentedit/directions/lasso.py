@@ -30,10 +30,10 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from latentedit.direction import Direction
-from latentedit.directions.base import make_directions, residuals, varies
+from latentedit.directions.direction import Direction
+from latentedit.directions.finder import make_directions, residuals, varies
+from latentedit.directions.moments import Array, Moments, Statistics
 from latentedit.errors import LatentEditError
-from latentedit.moments import Array, Moments, Statistics
 
 SMALLEST = 1e-3
 """Smallest alpha tried, as a share of alpha_max."""

@@ -21,10 +21,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from latentedit.direction import Direction
+from latentedit.directions.direction import Direction
+from latentedit.directions.moments import Array
 from latentedit.errors import LatentEditError, UnknownNameError
 from latentedit.generators.base import Generator
-from latentedit.moments import Array
 
 SIGMA_SEEDS = range(2**31, 2**31 + 4096)
 """Seeds of the codes that sigma is measured on; far from those that people sample."""

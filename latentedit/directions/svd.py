@@ -15,10 +15,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from latentedit.direction import Direction
-from latentedit.directions.base import held_out_r2, line_fit, make_directions
+from latentedit.directions.direction import Direction
+from latentedit.directions.finder import held_out_r2, line_fit, make_directions
+from latentedit.directions.moments import Array, Moments
 from latentedit.errors import LatentEditError
-from latentedit.moments import Array, Moments
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """``avatar``: the bundled image-to-image generator of cartoon faces, 128 x 128.
 
 Content is a pose (n, 4); style codes are 64-d and of unit covariance, one per slot if wanted. How it was trained:
-``data/README.md``; its networks: :mod:`latentedit.generators.avatar_network`.
+``data/README.md``; its networks: :mod:`latentedit.generators.networks.avatar`.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from latentedit.errors import LatentEditError
-from latentedit.generators import avatar_network as network
 from latentedit.generators.base import match_content, per_slot, seed_latents, truncate, weights_id
+from latentedit.generators.networks import avatar as network
 from latentedit.shipped import shipped
 from latentedit.tensorfile import load_weights
 

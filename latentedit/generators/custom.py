@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from latentedit.factory import Supplied, build
 from latentedit.generators.base import Generator, match_content, per_slot, seed_latents, truncate, weights_id
+from latentedit.registry import Supplied, build
 
 _MEAN_SEEDS = range(2**31, 2**31 + 4096)
 _LARGEST = 16.0  # a picture in [-1, 1] may overshoot, but one in [0, 255] is a mistake

@@ -19,11 +19,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from latentedit.checkpoint import Checkpoint, module_fields
-from latentedit.diagnosis import diagnose_tensors
+from latentedit.checkpoints.checkpoint import Checkpoint, module_fields
+from latentedit.checkpoints.diagnosis import diagnose_tensors
 from latentedit.errors import LatentEditError
-from latentedit.generators.dcgan_layers import OWN, Layer, NotLayersError, read_layers
-from latentedit.generators.family import Family, Found, Network, Slot
+from latentedit.generators.family import Family, Found
+from latentedit.generators.networks.base import Network, Slot
+from latentedit.generators.networks.dcgan import OWN, Layer, NotLayersError, read_layers
 
 _PARTS = (
     "generator", "netG", "G", "gen", "generator_state_dict", "netG_state_dict", "G_state_dict", "g_state_dict",

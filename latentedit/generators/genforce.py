@@ -13,11 +13,12 @@ from math import sqrt
 
 from torch import Tensor
 
-from latentedit.checkpoint import Checkpoint
+from latentedit.checkpoints.checkpoint import Checkpoint
 from latentedit.errors import DamagedFileError, LatentEditError
-from latentedit.generators import genforce_networks as networks
-from latentedit.generators.family import Family, Found, Network, Slot
-from latentedit.generators.stylegan2_network import stylegan2
+from latentedit.generators.family import Family, Found
+from latentedit.generators.networks import genforce as networks
+from latentedit.generators.networks.base import Network, Slot
+from latentedit.generators.networks.stylegan2 import stylegan2
 
 _PARTS = ("generator_smooth", "generator", "")
 _FUSED_SIDE = 128  # all released StyleGANs have transposed convolutions from this side on

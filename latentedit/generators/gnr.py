@@ -13,14 +13,15 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from latentedit.checkpoint import Checkpoint
+from latentedit.checkpoints.checkpoint import Checkpoint
 from latentedit.errors import LatentEditError
 from latentedit.generators.base import match_content
-from latentedit.generators.family import Family, FileGenerator, Found, Network
-from latentedit.generators.gnr_network import Decoder, Encoder
+from latentedit.generators.family import Family, FileGenerator, Found
+from latentedit.generators.networks.base import Network
+from latentedit.generators.networks.gnr import Decoder, Encoder
+from latentedit.generators.networks.stylegan2 import StyleMapping, Tensors, linear_layers
 from latentedit.generators.stylegan2 import NO_MEAN, modulation_weights, part_with
-from latentedit.generators.stylegan2_network import StyleMapping, Tensors, linear_layers
-from latentedit.images import list_pictures, read_picture
+from latentedit.pictures.images import list_pictures, read_picture
 from latentedit.shipped import shipped
 
 _TELLTALES = ("mapping.0.weight", "encoder.stem.0.0.weight", "conv1.conv.weight", "to_rgb1.conv.weight")

@@ -16,12 +16,13 @@ from typing import Any
 
 from torch import Tensor
 
-from latentedit.checkpoint import Checkpoint, module_fields
+from latentedit.checkpoints.checkpoint import Checkpoint, module_fields
+from latentedit.checkpoints.unpickling import Inert, shown
 from latentedit.errors import LatentEditError
-from latentedit.generators.family import Family, Found, Network, Slot
-from latentedit.generators.stylegan2_network import MAPPING_RATE, Tensors, stylegan2
-from latentedit.generators.stylegan3_network import Settings, StyleGAN3
-from latentedit.unpickling import Inert, shown
+from latentedit.generators.family import Family, Found
+from latentedit.generators.networks.base import Network, Slot
+from latentedit.generators.networks.stylegan2 import MAPPING_RATE, Tensors, stylegan2
+from latentedit.generators.networks.stylegan3 import Settings, StyleGAN3
 
 PARTS = ("G_ema", "g_ema", "G", "state_dict")
 """Outer names under which files hold a generator, the best one first."""

@@ -11,9 +11,10 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
-from latentedit.checkpoint import Checkpoint
-from latentedit.generators.family import Family, Found, Network
-from latentedit.generators.stylegan2_network import Tensors, stylegan2
+from latentedit.checkpoints.checkpoint import Checkpoint
+from latentedit.generators.family import Family, Found
+from latentedit.generators.networks.base import Network
+from latentedit.generators.networks.stylegan2 import Tensors, stylegan2
 
 NO_MEAN = "the file holds no mean code; truncation uses the mean of 4,096 seeds"
 _ORDER = ("adain_bottleneck", "conv1", "to_rgb1", "convs")

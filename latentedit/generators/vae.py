@@ -25,9 +25,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from latentedit.checkpoint import Checkpoint
+from latentedit.checkpoints.checkpoint import Checkpoint
 from latentedit.errors import DamagedFileError, LatentEditError
-from latentedit.generators.family import Family, FileGenerator, Found, Network, Slot
+from latentedit.generators.family import Family, FileGenerator, Found
+from latentedit.generators.networks.base import Network, Slot
 from latentedit.tensorfile import write_safetensors
 
 FORMAT, SCHEMA = "latentedit-vae", 1

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from latentedit.errors import LatentEditError
-from latentedit.store import Samples
+from latentedit.samples.store import Samples
 
 _ROWS = 512  # at once; of 10,000 tags they take 40 MB a copy
 
@@ -59,7 +59,7 @@ def tagger_agreement(
 
     Args:
         samples: the run.
-        first, second: ids or names, as in :class:`~latentedit.store.Samples`; None: the run's first and last tagger.
+        first, second: ids or names, as in :class:`~latentedit.samples.store.Samples`; None: the run's first and last.
         shown: seeds to keep for each tag and side.
 
     Raises:

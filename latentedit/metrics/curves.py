@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from latentedit.direction import DirectionBank
-from latentedit.editing import Edit, label_of
+from latentedit.directions.bank import DirectionBank
+from latentedit.directions.pairs import TagKnowledge
+from latentedit.editing.editor import Edit, label_of
 from latentedit.errors import LatentEditError, UnknownNameError
 from latentedit.generators import Generator
-from latentedit.knowledge import TagKnowledge
 from latentedit.metrics.intervals import Estimates, Statistic, estimates, mean_interval, share_interval
 from latentedit.metrics.rescoring import COMMON, Among, carried, own_tags
 from latentedit.metrics.scoring import (

@@ -15,9 +15,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from latentedit.direction import DirectionBank
+from latentedit.directions.bank import DirectionBank
 from latentedit.errors import LatentEditError, UnknownNameError
-from latentedit.store import Samples
+from latentedit.samples.store import Samples
 
 _OFTEN = 20
 """Rows that must carry a tag for its score to be predicted."""

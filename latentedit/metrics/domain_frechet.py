@@ -4,8 +4,8 @@ For each of N source pictures, M augmented copies give M contents; each is decod
 of these M pictures to the real target pictures is measured. DFID is the mean over the N pictures.
 
 All moves decode the same contents with the same styles, so that they compare in pairs: copy k of picture i is that of
-:func:`latentedit.augmentation.augment`, and its style that of the seed :func:`style_seed`. A distance of M pictures to
-the targets depends on how many there are of both; it compares only with distances of as many.
+:func:`~latentedit.metrics.augmentation.augment`, and its style that of the seed :func:`style_seed`. A distance of M
+pictures to the targets depends on how many there are of both; it compares only with distances of as many.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from latentedit.augmentation import augment
 from latentedit.errors import LatentEditError
-from latentedit.features.base import FeatureNetwork
-from latentedit.filling import decode
 from latentedit.generators import Generator
+from latentedit.metrics.augmentation import augment
+from latentedit.metrics.features.base import FeatureNetwork
 from latentedit.metrics.frechet_distance import FrechetStatistics
 from latentedit.metrics.intervals import Estimate, estimate
+from latentedit.samples.fill import decode
 
 Move = Callable[[Tensor], Tensor]
 Progress = Callable[[int, int], None]

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from latentedit.errors import LatentEditError
-from latentedit.features import DEFAULT_FEATURES, FeatureNetwork, load_features
+from latentedit.metrics.features import DEFAULT_FEATURES, FeatureNetwork, load_features
 
 _EPSILON = 1e-10
 
@@ -35,7 +35,7 @@ def lpips(
 
     Args:
         images_a, images_b: (n, 3, H, W) in [-1, 1], of the same shape.
-        network: a name, as :func:`latentedit.features.load_features` takes it, or a network.
+        network: a name, as :func:`latentedit.metrics.features.load_features` takes it, or a network.
         batch_size: pairs at once.
 
     Returns:

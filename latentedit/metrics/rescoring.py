@@ -19,11 +19,11 @@ from typing import Any, Literal
 import numpy as np
 from torch import Tensor
 
-from latentedit.direction import DirectionBank
-from latentedit.editing import Edit, label_of
+from latentedit.directions.bank import DirectionBank
+from latentedit.directions.pairs import TagKnowledge
+from latentedit.editing.editor import Edit, label_of
 from latentedit.errors import DamagedFileError, LatentEditError, UnknownNameError
 from latentedit.generators import Generator
-from latentedit.knowledge import TagKnowledge
 from latentedit.metrics.intervals import Estimate, estimate, few_pictures_note, mean_interval
 from latentedit.metrics.scoring import UNEDITED, Progress, Scorer, along, as_edits, check_statistics, stay, target_of
 from latentedit.taggers import Tagger

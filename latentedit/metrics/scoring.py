@@ -8,12 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from latentedit.direction import DirectionBank
-from latentedit.editing import Edit, edit, label_of
+from latentedit.directions.bank import DirectionBank
+from latentedit.directions.pairs import TagKnowledge, TagPair
+from latentedit.editing.editor import Edit, edit, label_of
 from latentedit.errors import LatentEditError, UnknownNameError
-from latentedit.filling import checked_scores, decode, draw
 from latentedit.generators import Generator
-from latentedit.knowledge import TagKnowledge, TagPair
+from latentedit.samples.fill import checked_scores, decode, draw
 from latentedit.taggers import Tagger
 
 Move = Callable[[Tensor], Tensor]

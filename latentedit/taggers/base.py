@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from latentedit.errors import LatentEditError
-from latentedit.images import quantised
+from latentedit.pictures.images import quantised
 
 Prepared = Tensor | np.ndarray
 """The input of a tagger's network, a row a picture."""

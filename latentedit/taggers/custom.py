@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from latentedit.factory import Supplied, build
 from latentedit.generators.base import weights_id
+from latentedit.registry import Supplied, build
 from latentedit.taggers.base import Tagger, eight_bits
 
 _ROUNDING = 1e-3  # of half precision, beyond [0, 1]

@@ -19,9 +19,9 @@ from torch import Tensor
 from latentedit.errors import DamagedFileError, LatentEditError
 from latentedit.registry import check_options
 from latentedit.taggers.base import PictureTagger
-from latentedit.taggers.deepdanbooru_network import ResidualNetwork
 from latentedit.taggers.deepdanbooru_tensorflow import TensorFlowTagger, missing
 from latentedit.taggers.deepdanbooru_weights import Weights, read_keras_weights, read_port_weights
+from latentedit.taggers.networks.deepdanbooru import ResidualNetwork
 from latentedit.taggers.resizing import area_resize, centre, fitted_size
 
 BACKENDS = ("tensorflow", "torch")

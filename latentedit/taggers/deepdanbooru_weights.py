@@ -12,12 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from latentedit.checkpoint import read_checkpoint
+from latentedit.checkpoints.checkpoint import read_checkpoint
+from latentedit.checkpoints.keras_files import WEIGHTS, Layer, read_keras
 from latentedit.errors import DamagedFileError, MismatchError
 from latentedit.generators.base import weights_id
-from latentedit.generators.family import channels_last_pays
-from latentedit.taggers.deepdanbooru_network import POOL, Block, Kernel, ResidualNetwork, arrange, features, fold
-from latentedit.taggers.keras_weights import WEIGHTS, Layer, read_keras
+from latentedit.generators.networks.base import channels_last_pays
+from latentedit.taggers.networks.deepdanbooru import POOL, Block, Kernel, ResidualNetwork, arrange, features, fold
 
 _KINDS = (
     "InputLayer", "Conv2D", "BatchNormalization", "Activation", "MaxPooling2D", "Add",

@@ -21,7 +21,7 @@ from latentedit.generators.base import weights_id
 from latentedit.registry import check_options
 from latentedit.shipped import shipped
 from latentedit.taggers.base import PictureTagger
-from latentedit.taggers.residual_network import NETWORKS, ResidualNetwork
+from latentedit.taggers.networks.resnet import NETWORKS, ResidualNetwork
 
 FORMAT = "latentedit.judge"
 SCHEMA = 1

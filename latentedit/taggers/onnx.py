@@ -36,7 +36,7 @@ from latentedit.errors import DamagedFileError, LatentEditError
 from latentedit.files import sha256_of
 from latentedit.registry import check_options
 from latentedit.taggers.base import PictureTagger
-from latentedit.taggers.onnx_network import Network, outside_weights
+from latentedit.taggers.networks.onnx import Network, outside_weights
 from latentedit.taggers.resizing import area_resize
 
 MODEL, TABLE = "model.onnx", "selected_tags.csv"

@@ -20,7 +20,8 @@ from torch import Tensor
 from train_flow import sub_state
 
 from latentedit.generators.avatar import AvatarNetworks
-from latentedit.generators.avatar_network import (
+from latentedit.generators.base import seed_latents
+from latentedit.generators.networks.avatar import (
     RESOLUTION,
     TRAINING_W_DIM,
     W_DIM,
@@ -30,8 +31,7 @@ from latentedit.generators.avatar_network import (
     affine,
     warp,
 )
-from latentedit.generators.base import seed_latents
-from latentedit.images import to_uint8
+from latentedit.pictures.images import to_uint8
 from latentedit.taggers.avatar import TaggerNetwork
 
 CONTENTS, TARGETS = 64, 200

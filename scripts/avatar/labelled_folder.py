@@ -16,8 +16,8 @@ from labels import TAGS, label_matrix
 from PIL import Image
 from renders import load_parts, load_pixels, random_pose, to_images
 
-from latentedit.generators import avatar_network as network
-from latentedit.images import to_uint8
+from latentedit.generators.networks import avatar as network
+from latentedit.pictures.images import to_uint8
 
 
 def main() -> None:

@@ -17,7 +17,7 @@ from renders import load_pixels, to_images
 from torch import Tensor
 from train_generator import as_the_encoder_sees
 
-from latentedit.generators.avatar_network import Z_DIM, Flow, StyleEncoder
+from latentedit.generators.networks.avatar import Z_DIM, Flow, StyleEncoder
 
 BATCH = 1024
 PEAK_RATE = 1e-3

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from renders import load_pixels, random_pose, to_images
 from torch import Tensor, nn
 
-from latentedit.generators.avatar_network import (
+from latentedit.generators.networks.avatar import (
     CANONICAL,
     RESOLUTION,
     TRAINING_W_DIM,

@@ -16,7 +16,7 @@ import torch
 from renders import load_pixels, random_pose, to_images
 from train_tagger import soften
 
-from latentedit.generators.avatar_network import RESOLUTION, PoseEncoder, affine, warp
+from latentedit.generators.networks.avatar import RESOLUTION, PoseEncoder, affine, warp
 
 BATCH = 32
 HELD_OUT = 200

@@ -20,7 +20,7 @@ from labels import TAGS, label_matrix
 from renders import load_parts, load_pixels, random_pose, to_images
 from torch import Tensor
 
-from latentedit.generators.avatar_network import RESOLUTION, affine, warp
+from latentedit.generators.networks.avatar import RESOLUTION, affine, warp
 from latentedit.taggers.avatar import TaggerNetwork
 
 BATCH = 32

@@ -1,0 +1,1 @@
+"""Files of other projects, read without running code that they carry."""

@@ -1,0 +1,256 @@
+"""A bank of directions: one per tag, in a file, and the codes that it moves along straight lines.
+
+**Files** are safetensors: ``direction`` (k, d) or (k, layers, d) float32, ``sigma`` (k,) and
+``coefficient_norm`` (k,) float64 (NaN: none), and string metadata with everything else as JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from latentedit.directions.direction import UNITS, Direction, check_same_space
+from latentedit.errors import DamagedFileError, LatentEditError, MismatchError, UnknownNameError
+from latentedit.generators.base import Generator
+from latentedit.shipped import shipped
+from latentedit.tensorfile import read_safetensors, write_safetensors
+
+FORMAT = "latentedit.directions"
+SCHEMA = 1
+
+
+def parse_layers(layers: str | Sequence[int | str], slots: Sequence[str]) -> list[int]:
+    """Slot indices that ``"0-3,5"``, ``"conv1,to_rgb"`` or a list of indices and names stands for.
+
+    Args:
+        layers: exact slot names, indices, and inclusive ranges of indices.
+        slots: the generator's slot names in order.
+
+    Returns:
+        Indices in rising order, none twice.
+
+    Raises:
+        LatentEditError: no such slot, or none chosen.
+    """
+    parts: Sequence[int | str] = [part.strip() for part in layers.split(",")] if isinstance(layers, str) else layers
+    chosen: set[int] = set()
+    for part in parts:
+        if isinstance(part, str) and part in slots:
+            chosen.add(slots.index(part))
+            continue
+        numbers = re.fullmatch(r"([0-9]+)(?:-([0-9]+))?", str(part))
+        first, last = (int(numbers[1]), int(numbers[2] or numbers[1])) if numbers else (1, 0)
+        if not first <= last < len(slots):
+            known = ", ".join(f"{i} {name}" if name != str(i) else name for i, name in enumerate(slots))
+            raise LatentEditError(f"no layers {part!r}; write indices, ranges or names as in '0-3,5', of: {known}")
+        chosen.update(range(first, last + 1))
+    if not chosen:
+        raise LatentEditError("layers is empty; name at least one slot, or leave it out for all")
+    return sorted(chosen)
+
+
+class DirectionBank:
+    """Directions of one generator, one per tag, in order.
+
+    Args:
+        directions: at least one; tags differ, generator, space and shape are the same.
+        generator_name: what the generator was loaded by, such as ``gnr:GNR_checkpoint.pt``; empty when unknown.
+
+    Raises:
+        LatentEditError: none, or a tag twice.
+        MismatchError: directions that do not belong together.
+    """
+
+    def __init__(self, directions: Sequence[Direction], *, generator_name: str = "") -> None:
+        directions, self.generator_name = list(directions), generator_name
+        if not directions:
+            raise LatentEditError("a bank needs at least one direction")
+        for direction in directions[1:]:
+            check_same_space(directions[0], direction)
+        self._directions = {direction.tag: direction for direction in directions}
+        if len(self._directions) < len(directions):
+            tags = [d.tag for d in directions]
+            twice = sorted({tag for tag in tags if tags.count(tag) > 1})
+            raise LatentEditError(f"two directions are called {', '.join(twice)}; a bank holds one per tag")
+        first = directions[0]
+        self.generator_id, self.space, self.dim = first.generator_id, first.space, first.vector.shape[-1]
+        self.layers = next((d.layers for d in directions if d.layers), ())
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """Tags in order."""
+        return tuple(self._directions)
+
+    def __getitem__(self, tag: str) -> Direction:
+        if tag not in self._directions:
+            raise UnknownNameError("direction", tag, self.tags)
+        return self._directions[tag]
+
+    def __contains__(self, tag: object) -> bool:
+        return tag in self._directions
+
+    def __len__(self) -> int:
+        return len(self._directions)
+
+    def __iter__(self) -> Iterator[Direction]:
+        return iter(self._directions.values())
+
+    def __repr__(self) -> str:
+        return f"DirectionBank({len(self)} directions of {self.generator_id}: {', '.join(self.tags)})"
+
+    def cosines(self) -> Tensor:
+        """Cosine of each pair of directions, (k, k) float32; 1 on the diagonal."""
+        v = torch.stack([d.vector.flatten() for d in self]).double()  # (k, d) or (k, layers * d)
+        return (v @ v.T).clamp(-1, 1).float()
+
+    def check_generator(self, generator: Generator) -> None:
+        """Refuse another generator.
+
+        Raises:
+            MismatchError: these directions were found in another one.
+        """
+        if generator.id != self.generator_id:
+            raise MismatchError(
+                f"these directions fit the generator {self.generator_id}, not {generator.id}; fit that one's"
+            )
+
+    def edit(
+        self,
+        codes: Tensor,
+        strengths: Mapping[str, float],
+        *,
+        layers: str | Sequence[int | str] | None = None,
+        unit: str = "sigma",
+    ) -> Tensor:
+        """Codes moved along directions by explicit strengths; nothing is added, the input is left alone.
+
+        Args:
+            codes: (n, d) or (n, layers, d), floating point.
+            strengths: strength of each tag, in ``unit``.
+            layers: slots to move, see :func:`parse_layers`; all when None.
+            unit: "sigma", "latent" or "raw"; see the module's docstring.
+
+        Returns:
+            (n, d); (n, layers, d) when codes or directions are per slot or ``layers`` is given. Dtype and
+            device of ``codes``.
+
+        Raises:
+            LatentEditError: unknown tag, slot or unit; codes or strengths of a wrong shape or not finite.
+        """
+        shift = self._shift(strengths, unit)  # (d,) or (layers, d)
+        self._check_codes(codes)
+        rows = len(shift) if shift.ndim == 2 else (codes.shape[1] if codes.ndim == 3 else len(self.layers))
+        if layers is None and shift.ndim == 1:
+            return codes + shift.to(codes)
+        if not rows:
+            raise LatentEditError("these directions do not know the generator's slots; give codes (n, layers, d)")
+        slots = self.layers or [str(i) for i in range(rows)]
+        if codes.ndim == 3 and codes.shape[1] != len(slots):
+            known = ", ".join(slots)
+            raise LatentEditError(f"codes have {codes.shape[1]} slots; the generator has {len(slots)}: {known}")
+        keep = torch.zeros(len(slots), 1, dtype=torch.float64)
+        keep[range(len(slots)) if layers is None else parse_layers(layers, slots)] = 1
+        per_slot = codes if codes.ndim == 3 else codes[:, None].expand(-1, len(slots), -1)
+        return per_slot + (shift * keep).to(codes)
+
+    def _shift(self, strengths: Mapping[str, float], unit: str) -> Tensor:
+        """What is added to every code, float64, of the directions' shape."""
+        if unit not in UNITS:
+            raise UnknownNameError("unit", unit, UNITS)
+        if not isinstance(strengths, Mapping):
+            raise LatentEditError(f"strengths are {strengths!r}; write {{tag: strength}}")
+        total = torch.zeros_like(next(iter(self)).vector, dtype=torch.float64)
+        for tag, strength in strengths.items():
+            direction = self[tag]
+            try:
+                number = float(strength)
+            except (TypeError, ValueError):
+                number = math.nan
+            if not math.isfinite(number):
+                raise LatentEditError(f"the strength of {tag!r} is {strength!r}; give a finite number")
+            if unit == "raw" and direction.coefficient_norm is None:
+                raise LatentEditError(f"{tag!r} is a sum of directions without coefficients; use unit='sigma'")
+            size = {"sigma": direction.sigma, "latent": 1.0, "raw": direction.coefficient_norm or 0.0}[unit]
+            total += number * size * direction.vector.double()
+        return total
+
+    def _check_codes(self, codes: Tensor) -> None:
+        if not isinstance(codes, Tensor) or not codes.is_floating_point():
+            came = getattr(codes, "dtype", type(codes).__name__)
+            raise LatentEditError(f"codes are {came}; give a floating-point torch tensor")
+        if codes.ndim not in (2, 3) or codes.shape[-1] != self.dim:
+            raise LatentEditError(
+                f"codes have shape {tuple(codes.shape)}; directions take (n, {self.dim}) or (n, layers, {self.dim})"
+            )
+        if not torch.isfinite(codes).all():
+            bad = int((~torch.isfinite(codes.flatten(1)).all(1)).nonzero()[0])
+            raise LatentEditError(f"code {bad} holds values that are not finite (NaN or infinity)")
+
+    def save(self, path: str | Path) -> None:
+        """Write the bank to a safetensors file, atomically."""
+        tensors = {
+            "direction": torch.stack([d.vector for d in self]).numpy(),
+            "sigma": np.array([d.sigma for d in self]),
+            "coefficient_norm": np.array([d.coefficient_norm for d in self], np.float64),  # None becomes NaN
+        }
+        names = ("tag", "finder", "params", "tagger_id", "truncation", "score", "support")
+        metadata = {
+            "format": FORMAT,
+            "schema": str(SCHEMA),
+            "generator_id": self.generator_id,
+            "generator_name": self.generator_name,
+            "space": self.space,
+            "layers": json.dumps(self.layers),
+            "directions": json.dumps([{name: getattr(d, name) for name in names} for d in self]),
+        }
+        write_safetensors(path, tensors, metadata)
+
+    @classmethod
+    def load(cls, path: str | Path) -> DirectionBank:
+        """A bank that :meth:`save` wrote.
+
+        Raises:
+            DamagedFileError: missing, truncated, of another kind, or written by a newer latentedit.
+        """
+        arrays, metadata = read_safetensors(
+            path, format=FORMAT, schema=SCHEMA, names=("direction", "sigma", "coefficient_norm")
+        )
+        try:
+            shared: dict[str, Any] = {name: metadata[name] for name in ("generator_id", "space")}
+            layers = tuple(json.loads(metadata["layers"]))
+            rows = zip(*arrays.values(), json.loads(metadata["directions"]), strict=True)
+            return cls(
+                [
+                    Direction(
+                        vector=torch.from_numpy(v), sigma=float(s), layers=layers,
+                        coefficient_norm=None if math.isnan(c) else float(c), **shared, **about,
+                    )
+                    for v, s, c, about in rows
+                ],
+                generator_name=metadata.get("generator_name", ""),
+            )  # fmt: skip
+        except (KeyError, TypeError, ValueError, LatentEditError) as error:
+            raise DamagedFileError(f"{path}: damaged directions ({error}); fit them again") from error
+
+    @classmethod
+    def load_default(cls, generator: Generator) -> DirectionBank:
+        """The shipped directions of a generator, chosen by its id; the first file in name order.
+
+        Raises:
+            LatentEditError: none come with latentedit.
+        """
+        for path in sorted(shipped("directions").glob("*.safetensors")):
+            bank = cls.load(path)
+            if bank.generator_id == generator.id:
+                return bank
+        raise LatentEditError(
+            f"no directions of the generator {generator.id} come with latentedit; run `latentedit fit-directions`"
+        )

@@ -1,0 +1,348 @@
+"""The contract of a finder, :func:`fit_directions`, and what all finders share.
+
+A finder is a frozen dataclass of hyperparameters; nothing fitted stays on it::
+
+    @register_finder("mean-difference")
+    @dataclass(frozen=True)
+    class MeanDifference:
+        name: ClassVar[str] = "mean-difference"
+        needs: ClassVar[str] = "moments"           # or "weights" (a generator), or "rows" (a Samples handle)
+
+        def fit(self, source, *, tags=None) -> list[Direction]: ...
+
+Where there is nothing to set, a plain function of moments will do::
+
+    @register_finder("mean-difference")
+    def mean_difference(moments: Moments) -> list[Direction]: ...
+
+Other packages declare theirs as an entry point of the group ``latentedit.finders``. A class is made with its
+defaults when it is asked for by name; ``fit_directions`` also takes an object, such as ``Lasso(alpha=0.01)``.
+
+**Held-out score.** For each fold a finder's prediction is fitted on the other four and judged on it::
+
+    R2 = 1 - sum_k RSS_k / sum_k TSS_k        TSS_k about the mean of the other folds, so "no better than the mean" is 0
+
+All of it comes from :class:`~latentedit.directions.moments.Statistics`; no row is read twice. For the regressions the
+coefficients are fitted again for each fold. For SVD and SeFa the direction comes from all rows and only the
+line through its projection is held out, so their score is slightly optimistic with few rows.
+"""
+
+from __future__ import annotations
+
+import ast
+import warnings
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, Protocol, cast, runtime_checkable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from latentedit.directions.bank import DirectionBank
+from latentedit.directions.direction import Direction
+from latentedit.directions.moments import Array, Moments, Statistics, Target
+from latentedit.errors import LatentEditError, MismatchError, UnknownNameError
+from latentedit.generators.base import Generator
+from latentedit.registry import Registry
+from latentedit.samples.store import Samples, open_samples
+
+FINDERS = Registry(
+    "finder",
+    "latentedit.finders",
+    {
+        "sefa": "latentedit.directions.sefa:SeFa",
+        "linear": "latentedit.directions.linear:Linear",
+        "lasso": "latentedit.directions.lasso:Lasso",
+        "svd": "latentedit.directions.svd:SVD",
+    },
+)
+register_finder = FINDERS.register
+"""Decorator: registers a finder class, a finder, or a function of moments under a name."""
+
+Needs = Literal["weights", "moments", "rows"]
+Source = Samples | Moments | Generator | str | Path
+
+
+@runtime_checkable
+class Finder(Protocol):
+    """A method that finds directions."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def needs(self) -> str:
+        """What ``fit`` takes: "weights" (a Generator), "moments" (Moments) or "rows" (Samples)."""
+        ...
+
+    def fit(self, source: Any, *, tags: Sequence[str] | None = None) -> list[Direction]:
+        """Directions of some tags, or of all; tags that no direction can be found for are left out with a warning."""
+        ...
+
+
+@dataclass(frozen=True)
+class FunctionFinder:
+    """A finder made of a function ``fit(source) -> list[Direction]``; ``needs`` may be set on the function."""
+
+    name: str
+    function: Callable[[Any], list[Direction]]
+    needs: str = "moments"
+
+    def fit(self, source: Any, *, tags: Sequence[str] | None = None) -> list[Direction]:
+        """What the function finds, of the asked tags.
+
+        Raises:
+            UnknownNameError: it finds no such tag.
+        """
+        found = {direction.tag: direction for direction in self.function(source)}
+        for tag in tags or ():
+            if tag not in found:
+                raise UnknownNameError("tag", tag, found)
+        return [found[tag] for tag in (found if tags is None else tags)]
+
+
+def resolve_finder(finder: str | Finder | Callable[[Moments], list[Direction]]) -> Finder:
+    """A finder from a registered name, a finder class, a finder, or a function of moments.
+
+    Options follow a name as ``sefa?variant=raw&k=16``.
+
+    Raises:
+        UnknownNameError: no finder is called so, or it has no such option.
+        LatentEditError: something else.
+    """
+    thing: Any = finder
+    if isinstance(finder, str):
+        thing, _, options = FINDERS.resolve(finder)
+        thing = _with_options(thing, options) if options else thing
+    if isinstance(thing, type):
+        thing = thing()
+    if not hasattr(thing, "fit") and callable(thing):
+        name = finder if isinstance(finder, str) else getattr(thing, "__name__", "function")
+        thing = FunctionFinder(name, thing, getattr(thing, "needs", "moments"))
+    if not isinstance(thing, Finder) or thing.needs not in ("weights", "moments", "rows"):
+        raise LatentEditError(
+            f"{thing!r} is no finder; give a name ({', '.join(FINDERS.names())}), a function of moments, "
+            "or an object with name, needs ('weights', 'moments' or 'rows') and fit"
+        )
+    return thing
+
+
+def _with_options(thing: Any, options: Mapping[str, str]) -> Any:
+    """A finder of a class of hyperparameters; numbers and tuples are written as in Python."""
+    known = {f.name for f in fields(thing)} if is_dataclass(thing) and isinstance(thing, type) else set()
+    values: dict[str, Any] = {}
+    for name, text in options.items():
+        if name not in known:
+            raise UnknownNameError("option of the finder", name, known)
+        try:
+            values[name] = ast.literal_eval(text)
+        except (ValueError, SyntaxError):
+            values[name] = text
+    return thing(**values)
+
+
+def fit_directions(
+    source: Source,
+    *,
+    finder: str | Finder | Callable[[Moments], list[Direction]] = "lasso",
+    tags: Sequence[str] | None = None,
+    keep: Collection[str] = (),
+    tagger: str | None = None,
+    target: Target = "binary",
+    generator: Generator | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> DirectionBank:
+    """Find one direction per tag.
+
+    Args:
+        source: stored samples (a handle or their folder), moments (an object or their file), or a generator.
+        finder: a registered name, a finder such as ``Lasso(alpha=0.01)``, or a function of moments.
+        tags: tags to fit whatever their share of the rows; None: see :func:`latentedit.samples.tag_filter.select_tags`.
+        keep: tags to fit although they are on the list of dropped ones, if common enough; ``rating:`` for all of these.
+        tagger: whose scores, when samples hold those of several.
+        target: "binary" (the score reaches the tagger's threshold) or "score"; for samples.
+        generator: for finders that read weights. When ``source`` holds tags, each tag is given the found
+            component that correlates most with it; without them the components keep their numbers.
+        progress: called with (rows done, rows in all) while samples are read.
+
+    Raises:
+        UnknownNameError: no such finder, tag or tagger.
+        MismatchError: samples of another generator.
+        LatentEditError: the finder needs something else, or no direction was found.
+    """
+    method = resolve_finder(finder)
+    if isinstance(source, (str, Path)):
+        source = Moments.load(source) if Path(source).is_file() else open_samples(source)
+    rows = source if isinstance(source, Samples) else None
+    moments = source if isinstance(source, Moments) else None
+    if rows is None and moments is None:
+        generator = generator or cast(Generator, source)
+    _check_source(method, rows, moments, generator)
+    if rows is not None and method.needs != "rows" and (method.needs == "moments" or rows.taggers):
+        moments = Moments.from_samples(rows, tags=tags, keep=keep, tagger=tagger, target=target, progress=progress)
+    if method.needs == "moments":
+        found = method.fit(moments, tags=tags)
+    elif method.needs == "rows":
+        found = method.fit(rows, tags=tags)
+    elif moments is None:
+        found = method.fit(generator, tags=tags)
+    else:
+        found = match_by_correlation(method.fit(generator), moments, tags=tags)
+    if not found:
+        raise LatentEditError(f"{method.name} found no direction for any tag; see the warnings above")
+    if generator is not None:
+        found = [d if d.layers else replace(d, layers=tuple(generator.layers)) for d in found]
+    return DirectionBank(found, generator_name=(rows.manifest.generator or "") if rows is not None else "")
+
+
+def _check_source(method: Finder, rows: Samples | None, moments: Moments | None, generator: Generator | None) -> None:
+    """Raise unless the finder's needs are met."""
+    seen = rows if rows is not None else moments
+    if seen is None and not isinstance(generator, Generator):
+        raise LatentEditError(
+            f"cannot fit directions from {type(generator).__name__}; give Samples, their folder, Moments or a Generator"
+        )
+    if method.needs == "weights" and generator is None:
+        raise LatentEditError(
+            f"{method.name} reads a generator's weights; give the generator, or generator=... beside the samples"
+        )
+    if method.needs == "moments" and seen is None:
+        raise LatentEditError(f"{method.name} learns from tagged samples; make them with sample() and give those")
+    if method.needs == "rows" and rows is None:
+        raise LatentEditError(f"{method.name} reads every row; give Samples or their folder")
+    if generator is not None and seen is not None and generator.id != seen.generator_id:
+        raise MismatchError(f"samples of {seen.generator_id} and the generator {generator.id} do not belong together")
+
+
+# ---- shared by the finders
+
+
+def held_out_r2(moments: Moments, fit: Callable[[Statistics], Array]) -> Array | None:
+    """Held-out R2 (t,) of ``fit(train statistics) -> coefficients (d, t)``; None with fewer than two folds.
+
+    A tag whose target never changes scores NaN.
+    """
+    if not moments.usable_folds:
+        return None
+    rss, tss = np.zeros(len(moments.tags)), np.zeros(len(moments.tags))
+    for k in moments.usable_folds:
+        train, test = moments.train_without(k), moments.fold(k)
+        rss += residuals(fit(train), train, test)
+        tss += residuals(np.zeros_like(train.c_xy), train, test)
+    return 1 - rss / np.where(tss > 0, tss, np.nan)
+
+
+def residuals(coefficients: Array, train: Statistics, test: Statistics) -> Array:
+    """Squared error (t,) on the test rows of ``y = mean_y + (x - mean_x) @ coefficients``, means of the train rows."""
+    b = coefficients  # (d, t)
+    shift = test.mean_y - train.mean_y - (test.mean_x - train.mean_x) @ b  # (t,)
+    scatter = test.c_yy - 2 * (b * test.c_xy).sum(0) + (b * (test.c_xx @ b)).sum(0)  # (t,)
+    return np.maximum(scatter, 0) + test.count * shift**2
+
+
+def line_fit(v: Array, s: Statistics) -> Array:
+    """Coefficients (d, t) of the best line through the projections on directions v (d, t)."""
+    variance = (v * (s.c_xx @ v)).sum(0)  # (t,)
+    slope = (v * s.c_xy).sum(0) / np.where(variance > 0, variance, np.inf)
+    return v * slope
+
+
+def projection_std(v: Array, s: Statistics) -> Array:
+    """Standard deviation (t,) of the codes' projections on directions v (d, t): sqrt(v^T C v / n)."""
+    return np.sqrt(np.maximum((v * (s.c_xx @ v)).sum(0), 0) / max(s.count, 1))
+
+
+def varies(s: Statistics) -> NDArray[np.bool_]:
+    """Whether each target (t,) differs between rows by more than rounding."""
+    return s.c_yy > 1e-20 * (s.c_yy + s.count * np.square(s.mean_y))
+
+
+def make_directions(
+    moments: Moments,
+    coefficients: Array,
+    *,
+    finder: str,
+    params: Sequence[Mapping[str, Any]],
+    scores: Array | None,
+    tags: Sequence[str] | None = None,
+    unit_coefficients: bool = False,
+) -> list[Direction]:
+    """Directions from one column of ``coefficients`` (d, t) per tag of the moments.
+
+    Targets that never change, columns that are zero or not finite, and columns that codes do not vary along make
+    no direction; a warning names them.
+
+    Args:
+        params: of each tag.
+        scores: held-out R2 (t,).
+        tags: those to return, in this order; all when None.
+        unit_coefficients: the length of a column means nothing; coefficient_norm is 1.
+    """
+    whole, counts = moments.whole, moments.tag_counts
+    norms = np.linalg.norm(coefficients, axis=0)  # (t,)
+    vectors = np.divide(coefficients, norms, out=np.zeros_like(coefficients), where=(norms > 0) & np.isfinite(norms))
+    sigmas, changes = projection_std(vectors, whole), varies(whole)
+    found, lost = [], []
+    for j in moments.columns(tags):
+        if not (changes[j] and np.isfinite(vectors[:, j]).all() and sigmas[j] > 0):
+            lost.append(moments.tags[j])
+            continue
+        score = None if scores is None or not np.isfinite(scores[j]) else float(scores[j])
+        found.append(
+            Direction(
+                tag=moments.tags[j], vector=torch.from_numpy(vectors[:, j].astype(np.float32)),
+                sigma=float(sigmas[j]), coefficient_norm=1.0 if unit_coefficients else float(norms[j]), finder=finder,
+                params={**params[j], "target": moments.target}, generator_id=moments.generator_id,
+                layers=moments.layers, tagger_id=moments.tagger_id, truncation=moments.truncation, score=score,
+                support=counts[moments.tags[j]],
+            )
+        )  # fmt: skip
+    warn_lost(finder, lost)
+    return found
+
+
+def warn_lost(finder: str, tags: Iterable[str]) -> None:
+    """Say which tags have no direction."""
+    names = ", ".join(tags)
+    if names:
+        warnings.warn(f"{finder} found no direction for {names}: they do not vary with the codes", stacklevel=3)
+
+
+def match_by_correlation(
+    components: Sequence[Direction], moments: Moments, *, tags: Sequence[str] | None = None
+) -> list[Direction]:
+    """Give each tag the component whose projection correlates most with its target, turned towards the tag.
+
+    Several tags may get the same component. Params gain ``matched_by``, ``component`` and ``correlation``.
+
+    Raises:
+        MismatchError: components of another generator, or not one vector per direction.
+    """
+    if not components or any(d.generator_id != moments.generator_id or d.vector.ndim != 1 for d in components):
+        raise MismatchError(f"only components (d,) of {moments.generator_id} can be matched with these moments")
+    whole = moments.whole
+    v = np.stack([d.vector.double().numpy() for d in components], 1)  # (d, k)
+    spread = np.outer(projection_std(v, whole), np.sqrt(whole.c_yy / whole.count)) * whole.count  # (k, t)
+    correlation = np.divide(v.T @ whole.c_xy, spread, out=np.zeros_like(spread), where=spread > 0)  # (k, t)
+    correlation[:, ~varies(whole)] = 0
+    best = np.abs(correlation).argmax(0)  # (t,)
+    chosen = v[:, best]  # (d, t)
+    scores = held_out_r2(moments, lambda train: line_fit(chosen, train))
+    found, lost = [], []
+    for j in moments.columns(tags):
+        component, value = components[best[j]], float(correlation[best[j], j])
+        if not value:
+            lost.append(moments.tags[j])
+            continue
+        params = {**component.params, "matched_by": "correlation", "component": component.tag, "correlation": value}
+        found.append(
+            replace(
+                component, tag=moments.tags[j], vector=component.vector * float(np.sign(value)), params=params,
+                tagger_id=moments.tagger_id, support=moments.tag_counts[moments.tags[j]],
+                score=None if scores is None or not np.isfinite(scores[j]) else float(scores[j]),
+            )
+        )  # fmt: skip
+    warn_lost(components[0].finder, lost)
+    return found

@@ -1,0 +1,102 @@
+"""One file to another format: what ``latentedit convert`` does."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from latentedit.directions.bank import DirectionBank
+from latentedit.directions.formats.codes import named_codes, write_codes
+from latentedit.directions.formats.containers import Held, read_file
+from latentedit.directions.formats.recognition import FORMATS, check_format, format_of_suffix, guess_format
+from latentedit.directions.formats.transfer import export_directions, import_held
+from latentedit.errors import LatentEditError
+from latentedit.generators.base import Generator, per_slot
+
+
+class Converted(NamedTuple):
+    """What was converted."""
+
+    holds: Literal["directions", "codes"]
+    source_format: str
+    target_format: str
+    names: tuple[str, ...]
+    """Tags of directions, names of codes."""
+    shape: tuple[int, ...]
+    """Of one direction, or of all codes."""
+
+
+def convert_file(
+    source: str | Path,
+    target: str | Path,
+    *,
+    generator: Generator | None = None,
+    tags: Sequence[str] | None = None,
+    source_format: str | None = None,
+    target_format: str | None = None,
+    generator_name: str = "",
+) -> Converted:
+    """Read directions or codes of one format, write another.
+
+    Args:
+        source: the file to read.
+        target: the file to write.
+        generator: the one that the directions or codes are of; needed for directions of others. Codes are checked
+            against it.
+        tags: which directions; of a source that holds one without a name, its tag.
+        source_format: a name in :data:`latentedit.directions.formats.FORMATS`; by contents when None. An array of two
+            dimensions is a direction unless one of the formats, or the suffix ``.npz`` of the target, is of codes.
+        target_format: the same; by the target's suffix when None.
+        generator_name: what the generator was loaded by; stays in ``.safetensors``.
+
+    Raises:
+        DamagedFileError: the source cannot be read.
+        LatentEditError: what the source holds does not fit the generator or the target's format.
+    """
+    held = read_file(source)
+    for name in (source_format, target_format):
+        if name is not None:
+            check_format(name, FORMATS[name].holds if name in FORMATS else "directions")
+    found = source_format or guess_format(held)
+    of_codes = target_format is not None and FORMATS[target_format].holds == "codes"
+    if target_format is None:
+        of_codes = Path(target).suffix.lower() == ".npz"
+    if of_codes and source_format is None and found in ("interfacegan", "npy", "pt"):
+        found = f"latents-{FORMATS[found].suffix[1:]}"
+    holds = FORMATS[found].holds
+    name = target_format or format_of_suffix(target, holds)
+    check_format(name, holds, to_write=True)
+    if holds == "codes":
+        return _convert_codes(held, found, target, name, generator, tags)
+    bank = _bank(held, found, generator, tags, generator_name)
+    export_directions(bank, target, format=name)
+    return Converted("directions", found, name, bank.tags, tuple(next(iter(bank)).vector.shape))
+
+
+def _bank(
+    held: Held, name: str, generator: Generator | None, tags: Sequence[str] | None, generator_name: str
+) -> DirectionBank:
+    if generator is not None:
+        return import_held(held, generator, format=name, tags=tags, generator_name=generator_name)
+    if name != "latentedit":
+        raise LatentEditError(
+            f"{held.path} ({FORMATS[name].title}) does not say which generator it is of; name it, as in "
+            "--generator stylegan2:PATH"
+        )
+    bank = DirectionBank.load(held.path)
+    return bank if tags is None else DirectionBank([bank[tag] for tag in tags], generator_name=bank.generator_name)
+
+
+def _convert_codes(
+    held: Held, found: str, target: str | Path, name: str, generator: Generator | None, tags: Sequence[str] | None
+) -> Converted:
+    if tags is not None:
+        raise LatentEditError(f"{held.path} holds codes ({FORMATS[found].title}), which have no tags; leave them out")
+    names, codes = named_codes(held, format=found)
+    layers = None
+    if generator is not None:
+        layers = len(generator.layers)
+        per_slot(codes, layers, generator.dim)
+    write_codes(codes, target, format=name, layers=layers)
+    return Converted("codes", found, name, names, tuple(codes.shape))

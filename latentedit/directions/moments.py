@@ -1,0 +1,449 @@
+"""Moments: everything that a finder may know about tagged codes, gathered in one pass.
+
+The rows are style codes x (d numbers) with targets y (one per tag). Kept are counts, means and
+centred sums in float64, once per fold::
+
+    count, mean_x (d,), c_xx (d, d), mean_y (t,), c_xy (d, t), c_yy (t,)      c_ab = sum (a - mean_a)(b - mean_b)
+
+and, over all folds together, count, mean and centred sum of the rows that *carry* each tag, for SVD.
+Sums of raw products would lose digits when the codes lie far from the origin, so batches are centred first
+and joined by the pairwise rule of Chan, Golub & LeVeque, "Algorithms for Computing the Sample Variance"
+(1983), eq. 2.1; for one row it is Welford's update (1962). Hence the answer depends on batch size and order
+only by rounding, and moments of separate machines merge.
+
+Folds: a row belongs to one of FOLDS = 5 folds by its *group* (its content picture, else its seed), so rows
+of one picture are never on both sides of a held-out test. :meth:`Moments.train_without` gives the other
+four folds; held-out R2 and the Lasso's alpha need no second pass.
+
+Usage::
+
+    moments = Moments.from_samples(samples)                        # streams once, then cached beside the samples
+    moments = Moments(dim=512, tags=["long_hair"], generator_id=g.id)
+    moments.update(codes, targets, groups=seeds)                   # as often as there are batches
+    moments.merge(other)
+    moments.save("moments.safetensors")
+
+``Moments`` changes with ``update`` and ``merge``; what it hands out (:class:`Statistics`, :class:`Tagged`)
+is frozen and never changes. Memory: 8 d^2 (5 + t) bytes, so 96 MB for d = 512 and 42 tags.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import warnings
+from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from latentedit.errors import DamagedFileError, LatentEditError, MismatchError, UnknownNameError
+from latentedit.samples.tag_filter import select_tags
+from latentedit.tensorfile import read_safetensors, write_safetensors
+
+if TYPE_CHECKING:
+    from latentedit.samples.store import Samples
+
+Array = NDArray[np.float64]
+Target = Literal["binary", "score"]
+
+FOLDS = 5
+SCHEMA = 1
+FORMAT = "latentedit.moments"
+
+
+# ---- the maths
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Count, means and centred sums of some rows; the arrays are read-only.
+
+    Attributes:
+        count: n, number of rows.
+        mean_x: (d,) mean code.
+        c_xx: (d, d) centred sum of x x^T; ``c_xx / count`` is the (population) covariance.
+        mean_y: (t,) mean target.
+        c_xy: (d, t) centred sum of x y.
+        c_yy: (t,) centred sum of y y, per tag.
+    """
+
+    count: int
+    mean_x: Array
+    c_xx: Array
+    mean_y: Array
+    c_xy: Array
+    c_yy: Array
+
+    def __post_init__(self) -> None:
+        for array in (self.mean_x, self.c_xx, self.mean_y, self.c_xy, self.c_yy):
+            array.setflags(write=False)
+
+
+@dataclass(frozen=True)
+class Tagged:
+    """Count, mean (d,) and centred sum of x x^T (d, d) of the rows that carry one tag."""
+
+    count: int
+    mean_x: Array
+    c_xx: Array
+
+    def about(self, point: Array) -> Array:
+        """Sum of (x - point)(x - point)^T, (d, d); ``point`` (d,) is the origin or the mean of all codes."""
+        shift = self.mean_x - point  # (d,)
+        return self.c_xx + self.count * np.outer(shift, shift)
+
+
+def summarise(x: Array, y: Array) -> Statistics:
+    """Statistics of rows x (n, d) with targets y (n, t), by two passes over them."""
+    n = len(x)
+    mean_x, mean_y = x.mean(0), y.mean(0)
+    xc, yc = x - mean_x, y - mean_y  # (n, d), (n, t)
+    return Statistics(n, mean_x, xc.T @ xc, mean_y, xc.T @ yc, np.square(yc).sum(0))
+
+
+def combine(a: Statistics, b: Statistics) -> Statistics:
+    """Statistics of the rows of a and of b together (Chan, Golub & LeVeque 1983, eq. 2.1), O(d^2 + d t)."""
+    if not a.count or not b.count:
+        return a if a.count else b
+    n = a.count + b.count
+    weight = a.count * b.count / n
+    dx, dy = b.mean_x - a.mean_x, b.mean_y - a.mean_y
+    return Statistics(
+        count=n,
+        mean_x=(a.count * a.mean_x + b.count * b.mean_x) / n,
+        c_xx=a.c_xx + b.c_xx + weight * np.outer(dx, dx),
+        mean_y=(a.count * a.mean_y + b.count * b.mean_y) / n,
+        c_xy=a.c_xy + b.c_xy + weight * np.outer(dx, dy),
+        c_yy=a.c_yy + b.c_yy + weight * np.square(dy),
+    )
+
+
+def fold_of(groups: ArrayLike) -> NDArray[np.int64]:
+    """Fold 0 ... FOLDS - 1 of each group number (n,), by Fibonacci hashing (Knuth, TAOCP 3, section 6.4).
+
+    Neighbouring numbers land in different folds, and so do equally spaced ones: any five consecutive
+    groups fill the five folds, where ``group % 5`` would put seeds 0, 5, 10, ... into one.
+    """
+    with np.errstate(over="ignore"):
+        mixed = np.asarray(groups).astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)  # 2**64 / golden ratio
+    return ((mixed >> np.uint64(32)) * np.uint64(FOLDS) >> np.uint64(32)).astype(np.int64)
+
+
+# ---- the fitter
+
+
+class Moments:
+    """Moments of codes (n, dim) and targets (n, tags) that rows are added to.
+
+    Args:
+        dim: d, length of a code.
+        tags: names of the targets' columns.
+        generator_id: whose codes these are.
+        tagger_id: whose scores the targets come from, if any.
+        layers: the generator's slot names; they travel to the directions.
+        truncation: of the sampled codes.
+        threshold: score from which most tags count as present.
+        target: "binary" (y is 1 where the score reaches the threshold) or "score".
+        sources: hashes of the samples that the rows come from.
+
+    Raises:
+        LatentEditError: no tags, a tag twice, or a bad number.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        tags: Sequence[str],
+        *,
+        generator_id: str,
+        tagger_id: str | None = None,
+        layers: Sequence[str] = (),
+        truncation: float = 1.0,
+        threshold: float = 0.5,
+        target: Target = "binary",
+        sources: Iterable[str] = (),
+    ) -> None:
+        if target not in ("binary", "score"):
+            raise UnknownNameError("target", str(target), ("binary", "score"))
+        if dim < 1 or not tags or len(set(tags)) != len(tags):
+            raise LatentEditError(f"dim={dim}, {len(tags)} tags: moments need a length and tags that differ")
+        self.dim, self.tags = int(dim), tuple(tags)
+        self.generator_id, self.tagger_id, self.layers = generator_id, tagger_id, tuple(layers)
+        self.truncation, self.threshold, self.target = float(truncation), float(threshold), target
+        self.sources = tuple(sorted(set(sources)))
+        t = len(self.tags)
+        empty = Statistics(0, np.zeros(dim), np.zeros((dim, dim)), np.zeros(t), np.zeros((dim, t)), np.zeros(t))
+        self._folds = [empty] * FOLDS
+        self._tag_count = np.zeros(t, np.int64)
+        self._tag_mean = np.zeros((t, dim))
+        self._tag_c_xx = np.zeros((t, dim, dim))
+
+    # -- what goes in
+
+    def update(
+        self, codes: ArrayLike, targets: ArrayLike, *, groups: ArrayLike, present: ArrayLike | None = None
+    ) -> None:
+        """Add rows, O(n d (d + t)).
+
+        Args:
+            codes: (n, d) numpy array or torch tensor, finite.
+            targets: (n, t) numbers, one column per tag.
+            groups: (n,) integers; rows of one group share a fold.
+            present: (n, t) bool, which rows carry which tag; None: targets >= 0.5 for the target "binary",
+                targets >= threshold for "score".
+
+        Raises:
+            LatentEditError: shapes that do not fit, or values that are not finite; nothing is added then.
+        """
+        x, y, g = _array(codes, np.float64), _array(targets, np.float64), _array(groups, np.int64)
+        n, t = len(x), len(self.tags)
+        if x.shape != (n, self.dim) or y.shape != (n, t) or g.shape != (n,):
+            wanted = f"(n, {self.dim}), (n, {t}), (n,)"
+            raise LatentEditError(f"codes {x.shape}, targets {y.shape}, groups {g.shape}; these moments take {wanted}")
+        for name, values in (("codes", x), ("targets", y)):
+            if not np.isfinite(values).all():
+                bad = int(np.flatnonzero(~np.isfinite(values).all(1))[0])
+                raise LatentEditError(f"row {bad} of {name} holds values that are not finite (NaN or infinity)")
+        limit = 0.5 if self.target == "binary" else self.threshold
+        carries = y >= limit if present is None else _array(present, bool)
+        if carries.shape != (n, t):
+            raise LatentEditError(f"present has shape {carries.shape}; give ({n}, {t})")
+        self._add(x, y, fold_of(g), carries)
+
+    def _add(self, x: Array, y: Array, folds: NDArray[np.int64], carries: NDArray[np.bool_]) -> None:
+        for fold in np.unique(folds):
+            rows = folds == fold
+            self._folds[fold] = combine(self._folds[fold], summarise(x[rows], y[rows]))
+        for j in np.flatnonzero(carries.any(0)):
+            rows = x[carries[:, j]]  # (m, d)
+            mean = rows.mean(0)
+            self._join_tag(int(j), len(rows), mean, (rows - mean).T @ (rows - mean))
+
+    def _join_tag(self, j: int, count: int, mean: Array, c_xx: Array) -> None:
+        """Chan's rule for tag j, in place: these arrays are the large ones."""
+        if not count:
+            return
+        before, n = self._tag_count[j], self._tag_count[j] + count
+        shift = mean - self._tag_mean[j]
+        self._tag_c_xx[j] += c_xx
+        self._tag_c_xx[j] += (before * count / n) * np.outer(shift, shift)
+        self._tag_mean[j] = (before * self._tag_mean[j] + count * mean) / n
+        self._tag_count[j] = n
+
+    def merge(self, other: Moments) -> None:
+        """Add the rows of other moments; which of them comes first matters by rounding only.
+
+        Raises:
+            MismatchError: they are of another generator, tagger, tag list, target, threshold or truncation.
+        """
+        mine, theirs = self._identity(), other._identity()
+        for key in mine:
+            if mine[key] != theirs[key]:
+                raise MismatchError(f"these moments differ in {key}: {mine[key]!r} and {theirs[key]!r}; fit them apart")
+        self._folds = [combine(a, b) for a, b in zip(self._folds, other._folds, strict=True)]
+        for j in range(len(self.tags)):
+            self._join_tag(j, int(other._tag_count[j]), other._tag_mean[j], other._tag_c_xx[j])
+        self.sources = tuple(sorted({*self.sources, *other.sources}))
+
+    def clone(self) -> Moments:
+        """A copy that shares nothing that can change."""
+        copy = Moments(self.dim, sources=self.sources, **self._init_arguments())
+        copy.merge(self)
+        return copy
+
+    def _identity(self) -> dict[str, Any]:
+        return {"dim": self.dim, **self._init_arguments()}
+
+    def _init_arguments(self) -> dict[str, Any]:
+        names = ("tags", "generator_id", "tagger_id", "layers", "truncation", "threshold", "target")
+        return {name: getattr(self, name) for name in names}
+
+    # -- what comes out
+
+    @property
+    def count(self) -> int:
+        """Rows seen."""
+        return sum(fold.count for fold in self._folds)
+
+    @property
+    def tag_counts(self) -> dict[str, int]:
+        """Rows that carry each tag."""
+        return dict(zip(self.tags, self._tag_count.tolist(), strict=True))
+
+    @property
+    def usable_folds(self) -> tuple[int, ...]:
+        """Folds that hold rows, when there are at least two; else none, and nothing can be held out."""
+        filled = tuple(k for k, fold in enumerate(self._folds) if fold.count)
+        return filled if len(filled) > 1 else ()
+
+    @property
+    def whole(self) -> Statistics:
+        """Statistics of all rows."""
+        return self._join(range(FOLDS))
+
+    def fold(self, k: int) -> Statistics:
+        """Statistics of the rows of fold k."""
+        return self._join([k])
+
+    def train_without(self, k: int) -> Statistics:
+        """Statistics of the rows of all folds but k."""
+        return self._join([i for i in range(FOLDS) if i != k])
+
+    def _join(self, folds: Iterable[int]) -> Statistics:
+        chosen = [self._folds[k] for k in folds]
+        result = chosen[0]
+        for statistics in chosen[1:]:
+            result = combine(result, statistics)
+        return result
+
+    def tagged(self, tag: str) -> Tagged:
+        """Count, mean and centred sum of the rows that carry a tag; copies.
+
+        Raises:
+            UnknownNameError: not a tag of these moments.
+        """
+        (j,) = self.columns([tag])
+        return Tagged(int(self._tag_count[j]), self._tag_mean[j].copy(), self._tag_c_xx[j].copy())
+
+    def columns(self, tags: Sequence[str] | None = None) -> list[int]:
+        """Column numbers of some tags, or of all.
+
+        Raises:
+            UnknownNameError: not a tag of these moments.
+        """
+        for tag in tags or ():
+            if tag not in self.tags:
+                raise UnknownNameError("tag", tag, self.tags)
+        return [self.tags.index(tag) for tag in (self.tags if tags is None else tags)]
+
+    # -- files
+
+    def save(self, path: str | Path) -> None:
+        """Write everything to a safetensors file, atomically."""
+        fields = ("mean_x", "c_xx", "mean_y", "c_xy", "c_yy")
+        tensors: dict[str, NDArray[Any]] = {f: np.stack([getattr(s, f) for s in self._folds]) for f in fields}
+        tensors["count"] = np.array([s.count for s in self._folds], np.int64)
+        tensors |= {"tag_count": self._tag_count, "tag_mean": self._tag_mean, "tag_c_xx": self._tag_c_xx}
+        about = {"dim": self.dim, **self._init_arguments(), "sources": self.sources}
+        write_safetensors(path, tensors, {"format": FORMAT, "schema": str(SCHEMA), "about": json.dumps(about)})
+
+    @classmethod
+    def load(cls, path: str | Path) -> Moments:
+        """Moments that :meth:`save` wrote.
+
+        Raises:
+            DamagedFileError: missing, truncated, of another kind, or written by a newer latentedit.
+        """
+        fields = ("mean_x", "c_xx", "mean_y", "c_xy", "c_yy")
+        names = (*fields, "count", "tag_count", "tag_mean", "tag_c_xx")
+        arrays, metadata = read_safetensors(path, format=FORMAT, schema=SCHEMA, names=names)
+        try:
+            moments = cls(**json.loads(metadata["about"]))
+        except (KeyError, TypeError, ValueError, LatentEditError) as error:
+            raise DamagedFileError(f"{path}: damaged description ({error}); delete it and run again") from error
+        d, t = moments.dim, len(moments.tags)
+        shapes = ((FOLDS, d), (FOLDS, d, d), (FOLDS, t), (FOLDS, d, t), (FOLDS, t), (FOLDS,), (t,), (t, d), (t, d, d))
+        for name, shape in zip(names, shapes, strict=True):
+            if arrays[name].shape != shape or not np.isfinite(arrays[name]).all():
+                raise DamagedFileError(f"{path}: {name} is damaged; delete the file and run again")
+        moments._folds = [
+            Statistics(int(arrays["count"][k]), *(arrays[f][k].astype(np.float64) for f in fields))
+            for k in range(FOLDS)
+        ]
+        moments._tag_count, moments._tag_mean = arrays["tag_count"].copy(), arrays["tag_mean"].copy()
+        moments._tag_c_xx = arrays["tag_c_xx"].copy()
+        return moments
+
+    # -- from stored samples
+
+    @classmethod
+    def from_samples(
+        cls,
+        samples: Samples,
+        *,
+        tags: Sequence[str] | None = None,
+        keep: Collection[str] = (),
+        tagger: str | None = None,
+        target: Target = "binary",
+        low: float = 0.01,
+        high: float = 0.75,
+        progress: Callable[[int, int], None] | None = None,
+        cache: bool = True,
+    ) -> Moments:
+        """Moments of all labelled rows of a stored run, in one streaming pass.
+
+        Rows without labels are left out. With fewer contents than folds, the seed decides the fold.
+
+        Args:
+            samples: the run.
+            tags: tags to keep, whatever their share; None: see :func:`select_tags`.
+            keep: tags that are exempt from the list of dropped ones, for ``tags=None``.
+            tagger: id or name, as in :class:`Samples`; None is the first one.
+            target: "binary": y is 1 where the score reaches the tagger's threshold; "score": y is the score.
+            low, high: share of the rows that carry a tag, for ``tags=None``.
+            progress: called with (rows done, rows in all).
+            cache: read and write ``samples/moments/<key>.safetensors``; the key covers all that changes the answer.
+
+        Raises:
+            UnknownNameError: a named tag is not in the tagger's vocabulary.
+            LatentEditError: no tags are stored, none is left, or no row is labelled.
+        """
+        if target not in ("binary", "score"):
+            raise UnknownNameError("target", str(target), ("binary", "score"))
+        threshold, source = samples.threshold(tagger), samples.fingerprint(tagger)
+        rows = samples.labelled(tagger)
+        kept = select_tags(samples.tag_counts(tagger), rows, tags=tags, keep=keep, low=low, high=high)
+        key = hashlib.sha256(json.dumps([SCHEMA, FOLDS, source, kept, target, threshold]).encode()).hexdigest()
+        path = samples.path / "moments" / f"{key[:24]}.safetensors"
+        if cache and path.exists():
+            with suppress(DamagedFileError):  # then it is made again
+                return cls.load(path)
+        moments = cls(
+            samples.dim, kept, generator_id=samples.generator_id, tagger_id=samples.tagger_id(tagger),
+            layers=samples.manifest.layers, truncation=samples.manifest.truncation,
+            threshold=threshold, target=target, sources=[source],
+        )  # fmt: skip
+        moments._stream(samples, tagger, progress)
+        if cache:
+            try:
+                moments.save(path)
+            except LatentEditError as error:
+                warnings.warn(f"the moments are not kept for the next run: {error}", stacklevel=2)
+        return moments
+
+    def _stream(self, samples: Samples, tagger: str | None, progress: Callable[[int, int], None] | None) -> None:
+        names = samples.tags(tagger)
+        columns = [names.index(tag) for tag in self.tags]
+        limits = samples.thresholds(tagger)[columns]  # (t,)
+        contents = samples.manifest.contents
+        by_seed = contents is not None and len(contents.pictures) < FOLDS
+        done = 0
+        for batch in samples.iter_batches(tagger):
+            assert batch.scores is not None
+            scores = batch.scores[:, columns]  # (n, t)
+            labelled = np.isfinite(scores).all(1)
+            present = scores >= limits
+            if labelled.any():
+                self.update(
+                    batch.codes[labelled],
+                    (present if self.target == "binary" else scores)[labelled],
+                    groups=(batch.seeds if by_seed else batch.groups)[labelled],
+                    present=present[labelled],
+                )
+            done += len(batch.seeds)
+            if progress:
+                progress(done, samples.rows)
+        if not self.count:
+            raise LatentEditError(f"no row of {samples.path} is labelled; run `latentedit tag {samples.path}`")
+
+
+def _array(values: Any, dtype: Any) -> NDArray[Any]:
+    """A numpy array of a numpy array, list or torch tensor on any device."""
+    if hasattr(values, "detach"):
+        values = values.detach().cpu().numpy()
+    return np.asarray(values, dtype=dtype)

@@ -1,0 +1,1 @@
+"""Editing codes, and the pictures that show it."""

@@ -1,0 +1,1 @@
+"""Pictures in and out, and pages and plots of them; nothing here knows a direction."""

@@ -1,0 +1,184 @@
+"""Pictures in and out: reading, 8-bit conversion, labelled grids."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import overload
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw, ImageFont, ImageOps
+from torch import Tensor
+
+from latentedit.errors import LatentEditError
+from latentedit.pictures.video import is_video, read_frame
+
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
+
+
+def list_pictures(folder: str | Path) -> list[Path]:
+    """Picture files of a folder in name order, by suffix; subfolders are not entered.
+
+    Raises:
+        LatentEditError: no such folder, or no picture in it.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise LatentEditError(f"{str(folder)!r} is not a folder; name a folder of pictures")
+    found = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and p.is_file())
+    if not found:
+        raise LatentEditError(f"no picture in {str(folder)!r}; it takes {', '.join(sorted(SUFFIXES))}")
+    return found
+
+
+class PictureFolder(Sequence[Tensor]):
+    """The pictures of a folder in name order, each read when it is asked for, in [-1, 1].
+
+    Args:
+        folder: of pictures; subfolders are not entered.
+        size: side of the square that is read; None: as it is, (3, H, W).
+
+    Raises:
+        LatentEditError: no such folder, or no picture in it.
+    """
+
+    def __init__(self, folder: str | Path, size: int | None) -> None:
+        self.paths, self.size = list_pictures(folder), size
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    @overload
+    def __getitem__(self, index: int) -> Tensor: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[Tensor]: ...
+
+    def __getitem__(self, index: int | slice) -> Tensor | list[Tensor]:
+        if isinstance(index, slice):
+            return [self._read(path) for path in self.paths[index]]
+        return self._read(self.paths[index])
+
+    def _read(self, path: Path) -> Tensor:
+        return read_pixels(path).float() / 127.5 - 1 if self.size is None else read_picture(path, self.size)
+
+
+def read_picture(path: str | Path, size: int) -> Tensor:
+    """A picture, or a frame of a video (``clip.mp4#t=12.5``), as (3, size, size) float32 in [-1, 1].
+
+    Turned as its EXIF says, laid on white where it is transparent, cropped to the middle square,
+    resized bilinearly.
+
+    Raises:
+        LatentEditError: there is no such file, or it is no picture that Pillow can read.
+    """
+    image = _read(path, drops_alpha=False)
+    side = min(image.size)
+    left, top = (image.width - side) // 2, (image.height - side) // 2
+    image = image.crop((left, top, left + side, top + side)).resize((size, size), Image.Resampling.BILINEAR)
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1).float() / 127.5 - 1
+
+
+def read_pixels(path: str | Path, *, drops_alpha: bool = False) -> Tensor:
+    """A picture, or a frame of a video, as it is: (3, H, W) uint8, turned as its EXIF says.
+
+    Args:
+        path: of the picture.
+        drops_alpha: transparency is dropped; otherwise the picture is laid on white.
+
+    Raises:
+        LatentEditError: there is no such file, or it is no picture that Pillow can read.
+    """
+    return torch.from_numpy(np.array(_read(path, drops_alpha=drops_alpha))).permute(2, 0, 1)
+
+
+def check_picture(path: str | Path) -> None:
+    """Read a picture file's header.
+
+    Raises:
+        LatentEditError: there is no such file, or it is no picture that Pillow can read.
+    """
+    if not is_video(path):
+        with _reading(path), Image.open(path):
+            pass
+
+
+def _read(path: str | Path, *, drops_alpha: bool) -> Image.Image:
+    with _reading(path), read_frame(path) if is_video(path) else Image.open(path) as opened:
+        image = ImageOps.exif_transpose(opened)
+        if image.mode in ("RGBA", "LA", "P", "PA"):
+            image = image.convert("RGBA")
+            if not drops_alpha:
+                image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+        return image.convert("RGB")
+
+
+@contextmanager
+def _reading(path: str | Path) -> Iterator[None]:
+    """Turns what reading a picture raises into one line."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise LatentEditError(f"no picture at {str(path)!r}") from error
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise LatentEditError(f"cannot read {str(path)!r} as a picture: {error}") from error
+
+
+def quantised(images: Tensor) -> Tensor:
+    """Pictures in [-1, 1] to uint8 of the same shape: floor(clip((x + 1) * 127.5 + 0.5, 0, 255))."""
+    return ((images.float() + 1) * 127.5 + 0.5).clamp(0, 255).to(torch.uint8)  # the conversion cuts the fraction off
+
+
+def to_uint8(images: Tensor) -> np.ndarray:
+    """Pictures (n, 3, H, W) in [-1, 1] to (n, H, W, 3) uint8."""
+    return quantised(images).permute(0, 2, 3, 1).cpu().numpy()
+
+
+def grid(
+    images: Tensor,
+    columns: int,
+    *,
+    column_labels: Sequence[str] = (),
+    row_labels: Sequence[str] = (),
+    title: str = "",
+    scale: int = 1,
+) -> Image.Image:
+    """Pictures (n, 3, H, W) in [-1, 1] as one labelled picture, row by row.
+
+    Args:
+        images: as many as rows times ``columns``; a last row may be shorter.
+        columns: pictures in a row.
+        column_labels: text above each column; none for no labels.
+        row_labels: text left of each row; none for no labels.
+        title: text above everything.
+        scale: each pixel becomes scale x scale.
+    """
+    pixels = to_uint8(images)
+    n, height, width, _ = pixels.shape
+    height, width, gap = height * scale, width * scale, 2
+    font = _font(max(11, width // 10))
+    line = font.getbbox("Ag")[3] + 4
+    left = max((int(font.getlength(t)) for t in row_labels), default=-8) + 8
+    top = (line if title else 0) + (line if column_labels else 0)
+    rows = -(-n // columns)
+    sheet = Image.new("RGB", (left + columns * (width + gap), top + rows * (height + gap)), "white")
+    draw = ImageDraw.Draw(sheet)
+    if title:
+        draw.text((left or 4, 1), title, fill="black", font=font)
+    for i, text in enumerate(column_labels):
+        draw.text((left + i * (width + gap) + width // 2, top - line // 2), text, fill="black", font=font, anchor="mm")
+    for i, text in enumerate(row_labels):
+        draw.text((left - 6, top + i * (height + gap) + height // 2), text, fill="black", font=font, anchor="rm")
+    for i in range(n):
+        picture = Image.fromarray(pixels[i]).resize((width, height), Image.Resampling.NEAREST)
+        sheet.paste(picture, (left + i % columns * (width + gap), top + i // columns * (height + gap)))
+    return sheet
+
+
+def _font(size: int) -> ImageFont.FreeTypeFont:
+    """DejaVu Sans, which comes with matplotlib and has Greek letters, unlike Pillow's own font."""
+    import matplotlib
+
+    return ImageFont.truetype(str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"), size)

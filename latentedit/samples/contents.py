@@ -1,0 +1,137 @@
+"""Content pictures of an image-to-image generator: found, encoded once, and found again later."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from latentedit.errors import DamagedFileError, LatentEditError, MismatchError
+from latentedit.files import sha256_of
+from latentedit.generators.base import Generator
+from latentedit.pictures.images import list_pictures, read_picture
+from latentedit.samples.manifest import ContentSource
+
+_CACHE_BYTES = 1 << 30
+
+
+class Contents:
+    """Content pictures of an image-to-image generator, each encoded once and kept.
+
+    Args:
+        generator: has ``encode(images) -> (content, style z)``.
+        source: names and hashes of the pictures, in order.
+        paths: of the pictures, in the same order.
+    """
+
+    def __init__(self, generator: Generator, source: ContentSource, paths: Sequence[Path]) -> None:
+        encode = getattr(generator, "encode", None)
+        if not callable(encode):
+            raise LatentEditError(f"{generator.id} takes no content (it has no encode); leave contents out")
+        self.source, self._paths = source, list(paths)
+        self._encode, self._size = encode, generator.resolution
+        self._encoded: dict[int, Tensor] = {}
+
+    @classmethod
+    def find(cls, generator: Generator, contents: str | Path | Sequence[str | Path]) -> Contents:
+        """Pictures of a folder, one picture, or a list of paths, in the order of their names.
+
+        Raises:
+            LatentEditError: there are none, one is missing or given twice, or the generator has no ``encode``.
+        """
+        if isinstance(contents, (str, Path)) and Path(contents).is_file():
+            contents = [contents]
+        if isinstance(contents, (str, Path)):
+            folder, paths = _absolute(contents), [_absolute(p) for p in list_pictures(contents)]
+        else:
+            paths = [_absolute(p) for p in contents]
+            if not paths:
+                raise LatentEditError("contents is an empty list; give pictures, or leave it out")
+            folder = Path(os.path.commonpath([p.parent for p in paths]))
+        names = {p.relative_to(folder).as_posix(): p for p in paths}
+        if len(names) != len(paths):
+            twice = next(p for i, p in enumerate(paths) if p in paths[:i])
+            raise LatentEditError(f"content picture {twice} is given twice; give each once")
+        ordered = sorted(names.items())
+        source = ContentSource(str(folder), tuple(fingerprinted(name, path) for name, path in ordered))
+        return cls(generator, source, [path for _, path in ordered])
+
+    @classmethod
+    def find_again(cls, generator: Generator, source: ContentSource, moved: str | Path | None = None) -> Contents:
+        """The content pictures of a stored run, in its order, checked against their hashes.
+
+        Args:
+            generator: has ``encode``.
+            source: what the run recorded.
+            moved: folder where they are now; None where they were.
+
+        Raises:
+            DamagedFileError: one is missing.
+            MismatchError: one was changed.
+        """
+        folder = Path(moved if moved is not None else source.folder)
+        paths = []
+        for recorded in source.pictures:
+            name, _, _ = recorded.rpartition("#")
+            path = folder / name
+            if not path.is_file():
+                raise DamagedFileError(
+                    f"content picture {path} is missing; name the folder where it is now as contents"
+                )
+            if fingerprinted(name, path) != recorded:
+                raise MismatchError(
+                    f"content picture {path} was changed since the run was sampled; "
+                    "put the old one back, or sample again"
+                )
+            paths.append(path)
+        return cls(generator, source, paths)
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def check(self, indices: np.ndarray) -> None:
+        """Read the pictures of these indices, so that a bad one is found before the work.
+
+        Raises:
+            LatentEditError: one cannot be read.
+        """
+        for index in np.unique(indices):
+            read_picture(self._paths[index], self._size)
+
+    def __call__(self, indices: np.ndarray) -> Tensor:
+        """Content (n, ...) of indices (n,)."""
+        rows = {int(i): self._row(int(i)) for i in np.unique(indices)}
+        return torch.cat([rows[int(i)] for i in indices])
+
+    @torch.no_grad()
+    def _row(self, index: int) -> Tensor:
+        if index not in self._encoded:
+            # One at a time: what a picture encodes to must not depend on its neighbours.
+            content = self._encode(read_picture(self._paths[index], self._size)[None])[0].detach()
+            if content.shape[:1] != (1,):
+                raise LatentEditError(f"encode gave content of shape {tuple(content.shape)} for one picture")
+            # Seeds in a row share their content, so the oldest is the one to forget.
+            while self._encoded and (len(self._encoded) + 1) * content.nbytes > _CACHE_BYTES:
+                del self._encoded[next(iter(self._encoded))]
+            self._encoded[index] = content
+        return self._encoded[index]
+
+
+def fingerprinted(name: str, path: Path) -> str:
+    """``name#`` and 12 hexadecimal digits of the sha256 of a file's bytes.
+
+    Raises:
+        LatentEditError: it cannot be read.
+    """
+    try:
+        return f"{name}#{sha256_of(path)[:12]}"
+    except OSError as error:
+        raise LatentEditError(f"cannot read content picture {path}: {error.strerror}") from error
+
+
+def _absolute(path: str | Path) -> Path:
+    return Path(os.path.abspath(path))  # a link to a picture keeps its own name

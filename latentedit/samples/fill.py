@@ -1,0 +1,302 @@
+"""Bringing a stored run to a number of rows: the loop that sampling and tagging share.
+
+Where there is a core to spare, a worker thread draws, decodes and prepares the next batch while the tagger's network
+scores this one. What is stored does not depend on that, nor on batch size (codes to 1e-6, scores to 1e-5).
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from latentedit.errors import LatentEditError
+from latentedit.generators.base import Generator, content_of_label
+from latentedit.pictures.images import to_uint8
+from latentedit.samples.contents import Contents
+from latentedit.samples.manifest import Manifest
+from latentedit.samples.store import SCORE_FLOOR, Samples
+from latentedit.samples.writer import Writer
+from latentedit.taggers.base import Tagger, thresholds_of
+from latentedit.taggers.prefetch import feed, halves
+
+Progress = Callable[[int, int], None]
+"""Called with finished rows and all rows."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """A shard that is not finished: its number, its rows, and what it lacks."""
+
+    number: int
+    rows: int
+    codes: bool
+    tags: bool
+
+
+@dataclass(frozen=True)
+class Job:
+    """What :func:`fill` works with."""
+
+    generator: Generator
+    tagger: Tagger | None
+    contents: Contents | None
+    batch_size: int
+    tagger_name: str | None
+    progress: Progress | None
+
+
+@dataclass(frozen=True)
+class _Decoded:
+    """A batch of rows: seeds (n,), codes (n, dim), and where they are wanted, prepared pictures and PNG files."""
+
+    seeds: np.ndarray
+    codes: Tensor
+    prepared: Any
+    images: list[bytes]
+
+
+def missing_steps(writer: Writer, n: int, tagger: Tagger | None) -> list[Step]:
+    """The shards of n rows that lack codes, or the tagger's tags, in order.
+
+    Raises:
+        DamagedFileError: a finished shard does not fit the manifest.
+    """
+    size = writer.manifest.shard_size
+    steps = []
+    for number in range(-(-n // size)):
+        rows = min(size, n - number * size)
+        codes = not writer.has_codes(number, rows)
+        tags = tagger is not None and (codes or not writer.has_tags(tagger.id, number, rows))
+        if codes or tags:
+            steps.append(Step(number, rows, codes, tags))
+    return steps
+
+
+def fill(writer: Writer, job: Job, n: int) -> None:
+    """Bring a run to n rows, scored by the tagger: every check first, then shard by shard what it lacks."""
+    manifest, tagger = writer.manifest, job.tagger
+    steps = missing_steps(writer, n, tagger)
+    if job.contents is not None:
+        for step in steps:
+            indices = manifest.content_indices(manifest.seeds(step.number, step.rows))
+            assert indices is not None
+            job.contents.check(indices)
+    if tagger is not None:
+        if (check_rows := getattr(tagger, "check_rows", None)) is not None:
+            seeds = manifest.seed + np.arange(n)
+            check_rows(seeds, _content_names(manifest, seeds))
+        writer.add_tagger(
+            tagger.id, name=job.tagger_name, tags=tagger.tags, threshold=float(tagger.threshold),
+            thresholds=getattr(tagger, "thresholds", None), settings=getattr(tagger, "settings", None),
+        )  # fmt: skip
+    done = n - sum(step.rows for step in steps)
+    report = job.progress or (lambda done, total: None)
+    report(done, n)
+    for step in steps:
+        codes, scores, images = [], [], []
+        for batch, scored in _score(writer, job, step):
+            codes.append(batch.codes.numpy())
+            scores += [scored] if scored is not None else []
+            images += batch.images
+            done += len(batch.codes)
+            report(done, n)
+        writer.write_shard(
+            step.number,
+            codes=np.concatenate(codes) if step.codes else None,
+            images=images if manifest.images else None,
+            tagger_id=tagger.id if tagger else None,
+            scores=np.concatenate(scores) if scores else None,
+        )
+
+
+def _content_names(manifest: Manifest, seeds: np.ndarray) -> list[str] | None:
+    """File name of each row's content picture; None for a run without any."""
+    indices, source = manifest.content_indices(seeds), manifest.contents
+    if indices is None or source is None:
+        return None
+    return [source.pictures[i].rpartition("#")[0] for i in indices]
+
+
+def _score(writer: Writer, job: Job, step: Step) -> Iterator[tuple[_Decoded, np.ndarray | None]]:
+    """Rows of a shard, batch by batch, with their scores (n, tags) where these are wanted; NaN where unlabelled."""
+    tagger = job.tagger if step.tags else None
+    label_rows = getattr(tagger, "label_rows", None)  # of taggers that know rows rather than pictures
+    if tagger is None or label_rows is not None:
+        for batch in _decode(writer, job, step, None):
+            names = _content_names(writer.manifest, batch.seeds)
+            yield batch, None if label_rows is None else label_rows(batch.seeds, names)
+        return
+    prepare, predict = halves(tagger)
+    for batch in feed(_decode(writer, job, step, prepare), tagger):
+        yield batch, checked_scores(tagger, predict(batch.prepared), [f"seed {seed}" for seed in batch.seeds])
+
+
+@torch.no_grad()
+def _decode(writer: Writer, job: Job, step: Step, prepare: Callable[[Tensor], Any] | None) -> Iterator[_Decoded]:
+    """Draw or read the codes of a shard; decode and prepare their pictures where these are wanted."""
+    manifest = writer.manifest
+    seeds = manifest.seeds(step.number, step.rows)
+    indices = manifest.content_indices(seeds)
+    stored = None if step.codes else writer.read_codes(step.number)
+    keep = manifest.images and step.codes
+    for start in range(0, step.rows, job.batch_size):
+        rows = slice(start, start + job.batch_size)
+        if stored is None:
+            codes = draw(job.generator, seeds[rows], label=manifest.label, truncation=manifest.truncation)
+        else:
+            codes = torch.from_numpy(stored[rows].copy())
+        prepared, images = None, []
+        if prepare is not None or keep:
+            content = content_of_label(job.generator, manifest.label)
+            if job.contents is not None and indices is not None:
+                content = job.contents(indices[rows])
+            pictures = decode(job.generator, codes, content=content, noise=manifest.noise, seeds=seeds[rows])
+            prepared = prepare(pictures) if prepare is not None else None
+            images = [_png(pixels) for pixels in to_uint8(pictures)] if keep else []
+        yield _Decoded(seeds[rows], codes, prepared, images)
+
+
+@torch.no_grad()
+def draw(generator: Generator, seeds: np.ndarray, *, label: int | None, truncation: float) -> Tensor:
+    """Codes (n, dim) float32 on the CPU of seeds (n,).
+
+    Raises:
+        LatentEditError: the generator's codes have another shape, or are not finite.
+    """
+    codes = generator.sample_codes(seeds.tolist(), label=label, truncation=truncation)
+    codes = codes.detach().float().cpu().contiguous()
+    if codes.shape != (len(seeds), generator.dim):
+        raise LatentEditError(
+            f"{generator.id} gave codes of shape {tuple(codes.shape)} for {len(seeds)} seeds; "
+            f"its dim asks for ({len(seeds)}, {generator.dim})"
+        )
+    finite = torch.isfinite(codes).all(1)
+    if not finite.all():
+        raise LatentEditError(
+            f"{generator.id} gave a code with NaN or infinity for seed {seeds[int(finite.int().argmin())]}"
+        )
+    return codes
+
+
+def decode(
+    generator: Generator, codes: Tensor, *, content: Tensor | None, noise: str | int, seeds: np.ndarray
+) -> Tensor:
+    """Pictures (n, 3, H, W) float32 in [-1, 1] of codes (n, dim).
+
+    Args:
+        generator: decodes.
+        codes: (n, dim) float32.
+        content: (n, ...), or None for the generator's default.
+        noise: as :meth:`Generator.decode` takes it.
+        seeds: (n,) of the codes, for messages.
+
+    Raises:
+        LatentEditError: pictures have another shape, or are not finite.
+    """
+    n = len(codes)
+    images = generator.decode(codes, content=content, noise=noise).float()
+    if images.ndim != 4 or images.shape[:2] != (n, 3):
+        raise LatentEditError(f"{generator.id} decoded {n} codes to shape {tuple(images.shape)}, not ({n}, 3, H, W)")
+    finite = torch.isfinite(images).flatten(1).all(1)
+    if not finite.all():
+        raise LatentEditError(f"{generator.id} decoded seed {seeds[int(finite.int().argmin())]} to NaN or infinity")
+    return images.clamp(-1, 1)
+
+
+def pictures_of(
+    samples: Samples,
+    generator: Generator,
+    seeds: Sequence[int],
+    *,
+    contents: str | Path | None = None,
+    batch_size: int = 32,
+) -> Tensor:
+    """Pictures (n, 3, H, W) in [-1, 1], on the CPU, of rows of a stored run, with the content and noise they had.
+
+    Args:
+        samples: the run.
+        generator: the one that its codes belong to.
+        seeds: n rows, in any order.
+        contents: folder of the content pictures when they have moved since.
+        batch_size: codes decoded at once.
+
+    Raises:
+        MismatchError: the codes belong to another generator, or a content picture was changed.
+        LatentEditError: a seed that the run does not have.
+    """
+    manifest = samples.manifest
+    samples.check_generator(generator.id)
+    rows = np.asarray(seeds, np.int64) - manifest.seed
+    if not len(rows) or rows.min() < 0 or rows.max() >= samples.rows:
+        last = manifest.seed + samples.rows - 1
+        raise LatentEditError(f"{samples.path} holds seeds {manifest.seed} ... {last}; got {list(seeds)[:8]}")
+    shards = rows // manifest.shard_size
+    codes = np.zeros((len(rows), samples.dim), np.float32)
+    for number in np.unique(shards):
+        codes[shards == number] = samples.read_codes(int(number))[rows[shards == number] % manifest.shard_size]
+    source = manifest.contents
+    pictures = None if source is None else Contents.find_again(generator, source, contents)
+    found = []
+    with torch.no_grad():
+        for start in range(0, len(rows), batch_size):
+            batch = manifest.seed + rows[start : start + batch_size]
+            content = content_of_label(generator, manifest.label)
+            if pictures is not None and (indices := manifest.content_indices(batch)) is not None:
+                content = pictures(indices)
+            chosen = torch.from_numpy(codes[start : start + batch_size])
+            found.append(decode(generator, chosen, content=content, noise=manifest.noise, seeds=batch).cpu())
+    return torch.cat(found)
+
+
+def checked_scores(tagger: Tagger, scores: Any, names: Sequence[Any]) -> np.ndarray:
+    """Scores (n, tags) float32 in [0, 1] as numpy, of pictures that messages call by these n names.
+
+    Raises:
+        LatentEditError: another shape or range, or not finite.
+    """
+    scores, n = torch.as_tensor(scores).detach().float().cpu(), len(names)
+    if scores.shape != (n, len(tagger.tags)):
+        raise LatentEditError(
+            f"{tagger.id} gave scores of shape {tuple(scores.shape)} for {n} pictures; "
+            f"its {len(tagger.tags)} tags ask for ({n}, {len(tagger.tags)})"
+        )
+    bad = ~((scores >= -1e-3) & (scores <= 1 + 1e-3))  # NaN is neither
+    if bad.any():
+        row, column = (int(i) for i in bad.nonzero()[0])
+        raise LatentEditError(
+            f"{tagger.id} scored {tagger.tags[column]!r} of {names[row]} as {float(scores[row, column])}; "
+            "scores must be in [0, 1]"
+        )
+    return scores.clamp(0, 1).numpy()
+
+
+def check_tagger(tagger: Tagger) -> None:
+    """Check that a tagger's scores can be stored.
+
+    Raises:
+        LatentEditError: it has no tags, too many, one twice, or a threshold whose scores are not stored.
+    """
+    tags = list(tagger.tags)
+    if not 1 <= len(tags) <= 2**16:
+        raise LatentEditError(f"{tagger.id} has {len(tags)} tags; it must have 1 to {2**16}")
+    if len(set(tags)) != len(tags):
+        twice = next(tag for i, tag in enumerate(tags) if tag in tags[:i])
+        raise LatentEditError(f"{tagger.id} has the tag {twice!r} twice; names must differ")
+    for threshold in (tagger.threshold, *thresholds_of(tagger)):
+        if not SCORE_FLOOR < threshold <= 1:
+            raise LatentEditError(f"{tagger.id} has threshold {threshold}; it must be in ({SCORE_FLOOR}, 1]")
+
+
+def _png(pixels: np.ndarray) -> bytes:
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()

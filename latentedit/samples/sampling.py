@@ -1,0 +1,123 @@
+"""Seeds to stored style codes and tags.
+
+:func:`sample` draws the code of each seed, decodes it, lets a tagger score the picture, and stores
+both shard by shard, as :mod:`latentedit.samples.store` says; pictures touch the disk only with
+``keep_images``. Without a tagger and without ``keep_images`` nothing is decoded.
+
+* Row s is seed s. Its code depends on the seed alone, and its content is
+  ``contents[(s // styles_per_content) % len(contents)]`` in name order. So batch size, shard size and
+  interruptions do not change what is stored (codes to 1e-6), and a larger ``n`` extends a run.
+* The same call again keeps the finished shards and does the rest. It also redoes a shard whose file
+  was deleted, and labels an older run with a tagger that it lacks.
+* A folder that holds another run is refused in a line that names what differs.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from latentedit.errors import LatentEditError
+from latentedit.generators.base import Generator
+from latentedit.samples.contents import Contents
+from latentedit.samples.fill import Job, Progress, check_tagger, fill
+from latentedit.samples.manifest import Manifest
+from latentedit.samples.store import Samples, open_samples
+from latentedit.samples.writer import open_writer
+from latentedit.taggers.base import Tagger
+
+
+def sample(
+    generator: Generator,
+    out: str | Path,
+    *,
+    tagger: Tagger | None = None,
+    n: int = 10_200,
+    seed: int = 0,
+    contents: str | Path | Sequence[str | Path] | None = None,
+    styles_per_content: int = 3,
+    truncation: float = 1.0,
+    label: int | None = None,
+    noise: str | int = "stored",
+    batch_size: int = 32,
+    shard_size: int = 2048,
+    keep_images: bool = False,
+    generator_name: str | None = None,
+    tagger_name: str | None = None,
+    progress: Progress | None = None,
+) -> Samples:
+    """Store the codes of seeds ``seed ... seed + n - 1``, and a tagger's scores of what they decode to.
+
+    Args:
+        generator: decodes the codes.
+        out: folder of the run; made when missing, resumed or extended when it holds the same run.
+        tagger: scores the pictures; None stores codes alone.
+        n: rows to have in the end.
+        seed: of the first row.
+        contents: folder of pictures, one picture, or several paths, for an image-to-image generator; None takes the
+            generator's ``default_contents`` if it has any, else its default content for every row.
+        styles_per_content: seeds in a row that share a content.
+        truncation: 1 for none, towards 0 for the mean code.
+        label: class of a conditional generator.
+        noise: ``"stored"``, ``"none"`` or a seed, as :meth:`Generator.decode` takes it.
+        batch_size: codes decoded and scored at once.
+        shard_size: rows of a file; what a killed run may lose.
+        keep_images: store each picture as PNG with its code.
+        generator_name: as the user typed it, for the manifest.
+        tagger_name: as the user typed it, for the manifest.
+        progress: called with finished rows and all rows, first with what is there already.
+
+    Returns:
+        The stored run.
+
+    Raises:
+        MismatchError: ``out`` holds another run.
+        DamagedFileError: a finished shard does not fit the manifest.
+        LatentEditError: an argument is out of range, a picture cannot be read, the generator or the
+            tagger returns something of another shape or not finite, or the folder cannot be written to.
+    """
+    _check_whole(n=n, styles_per_content=styles_per_content, batch_size=batch_size, shard_size=shard_size)
+    if seed < 0 or seed + n > 2**32:
+        raise LatentEditError(f"seeds {seed} ... {seed + n - 1} leave 0 ... {2**32 - 1}; choose another seed or n")
+    if not math.isfinite(truncation):
+        raise LatentEditError(f"truncation is {truncation}; it must be a number, 1 for none")
+    if label is not None and label < 0:
+        raise LatentEditError(f"label is {label}; it must be the number of a class, from 0 on")
+    if noise not in ("stored", "none") and (isinstance(noise, str) or noise < 0):
+        raise LatentEditError(f"noise is {noise!r}; it must be 'stored', 'none' or a seed from 0 on")
+    if tagger is not None:
+        check_tagger(tagger)
+    if contents is None:
+        contents = getattr(generator, "default_contents", None)
+    pictures = None if contents is None else Contents.find(generator, contents)
+    wanted = Manifest(
+        generator_id=generator.id,
+        generator=generator_name,
+        dim=int(generator.dim),
+        layers=tuple(generator.layers),
+        seed=int(seed),
+        truncation=float(truncation),
+        label=None if label is None else int(label),
+        noise=noise if isinstance(noise, str) else int(noise),
+        contents=pictures.source if pictures else None,
+        styles_per_content=int(styles_per_content),
+        shard_size=int(shard_size),
+        images=bool(keep_images),
+    )
+    with open_writer(out, wanted) as writer:
+        if writer.manifest.rows > n:
+            raise LatentEditError(
+                f"{out} holds {writer.manifest.rows} rows, more than n={n}; "
+                f"open it as it is, ask for more, or choose another folder"
+            )
+        fill(writer, Job(generator, tagger, pictures, batch_size, tagger_name, progress), n)
+    return open_samples(out)
+
+
+def _check_whole(**values: int) -> None:
+    for name, value in values.items():
+        if not isinstance(value, (int, np.integer)) or value < 1:
+            raise LatentEditError(f"{name} is {value}; it must be a whole number from 1 on")

@@ -1,0 +1,197 @@
+"""The whole job at once: sample, fit every finder, edit, re-score, report.
+
+The figures follow the 2022 study (its figures 5.1 to 5.3: hair, mouth and eyes, with and without
+the opposing tag); the report adds the full re-scoring matrix of every finder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from latentedit.directions import fit_directions
+from latentedit.directions.bank import DirectionBank
+from latentedit.directions.moments import Moments
+from latentedit.directions.pairs import TagKnowledge
+from latentedit.editing.editor import DEFAULT_STRENGTH, edit
+from latentedit.files import atomic_write
+from latentedit.generators import Generator, load_generator
+from latentedit.metrics import Rescoring, rescore
+from latentedit.pictures.images import grid
+from latentedit.pictures.report import Figure, Section, Table, heat_map, write_report
+from latentedit.samples.sampling import sample
+from latentedit.samples.store import Samples
+from latentedit.taggers import load_tagger
+
+EDITS = ("long_hair", "open_mouth", "closed_eyes")
+MATRIX = (*EDITS, "short_hair", "closed_mouth", "open_eyes", "red_hair", "smile", "glasses", "dark_skin")
+FINDERS = ("linear", "lasso", "svd", "sefa")
+FIRST_UNSEEN = 1_000_000
+SHOWN = 8
+
+Progress = Callable[[str, int, int], None]
+
+
+def demo(
+    out: str | Path = "demo",
+    *,
+    n: int = 3_000,
+    measured: int = 200,
+    device: str = "cpu",
+    batch_size: int = 32,
+    progress: Progress | None = None,
+) -> Path:
+    """Run the whole job on the bundled generator and write ``out/report.html``.
+
+    Args:
+        out: folder for samples, directions, pictures and the report; what it holds already of the
+            same job is used again.
+        n: samples to draw.
+        measured: faces that no finder saw, to edit and measure.
+        device: as in torch.
+        batch_size: pictures decoded at once.
+        progress: called with (step, done, total).
+
+    Returns:
+        Path of the report.
+
+    Raises:
+        LatentEditError: the folder cannot be written to, or holds another run.
+    """
+    out = Path(out)
+    unseen = range(FIRST_UNSEEN, FIRST_UNSEEN + measured)
+    generator, tagger = load_generator("avatar", device=device), load_tagger("avatar", device=device)
+
+    def during(step: str) -> Callable[[int, int], None]:
+        return lambda done, total: progress(step, done, total) if progress else None
+
+    samples = sample(
+        generator, out / "samples", tagger=tagger, n=n, batch_size=batch_size, progress=during("sample"),
+        generator_name="avatar", tagger_name="avatar",
+    )  # fmt: skip
+    moments = Moments.from_samples(samples)
+    banks: dict[str, DirectionBank] = {}
+    with_opposite: dict[str, Rescoring] = {}
+    without_opposite: dict[str, Rescoring] = {}
+    for i, finder in enumerate(FINDERS):
+        during("fit")(i, len(FINDERS))
+        banks[finder] = fit_directions(moments, finder=finder, generator=generator)
+        banks[finder].save(out / f"{finder}.safetensors")
+    during("fit")(len(FINDERS), len(FINDERS))
+    for finder, bank in banks.items():
+        for tags, opposite, results in ((MATRIX, "auto", with_opposite), (EDITS, None, without_opposite)):
+            results[finder] = rescore(
+                generator, tagger, bank, [tag for tag in tags if tag in bank], unseen, opposite=opposite,
+                batch_size=batch_size, progress=during(f"re-score {finder}{'' if opposite else ', no opposite'}"),
+            )  # fmt: skip
+    sections = [
+        _samples_section(samples),
+        *(_edit_section(generator, banks, tag, with_opposite["lasso"], out) for tag in EDITS),
+        _strength_section(generator, banks["lasso"], out),
+        _matrix_section(with_opposite),
+        _table_section(with_opposite, without_opposite),
+        _commands_section(n),
+    ]
+    summary = (
+        f"{n} random faces of the bundled generator, tagged; {len(FINDERS)} finders looked for one direction per tag; "
+        f"hair, mouth and eyes edited at {DEFAULT_STRENGTH:g} σ and measured on {measured} faces that no finder saw."
+    )
+    return write_report(out / "report.html", "latentedit: sliders found in a generator", sections, summary=summary)
+
+
+def _samples_section(samples: Samples) -> Section:
+    counts = sorted(samples.tag_counts().items(), key=lambda item: -item[1])
+    rows = [[tag, str(count), f"{count / samples.rows:.1%}"] for tag, count in counts]
+    third = -(-len(rows) // 3)
+    return Section(
+        "Samples",
+        f"Tags on {samples.rows} samples of {samples.generator_id}, by {samples.taggers[0]}.",
+        tables=[Table(("tag", "samples", "share"), rows[i : i + third]) for i in range(0, len(rows), third)],
+    )
+
+
+def _faces_lacking(rescoring: Rescoring, tag: str) -> Sequence[int]:
+    rows = np.flatnonzero(rescoring.rows(rescoring.targets.index(tag)))[:SHOWN]
+    return [FIRST_UNSEEN + int(i) for i in rows]
+
+
+def _edit_section(
+    generator: Generator, banks: dict[str, DirectionBank], tag: str, rescoring: Rescoring, out: Path
+) -> Section:
+    codes = generator.sample_codes(_faces_lacking(rescoring, tag))
+    opposed = TagKnowledge.load().opposite_of(tag)
+    pictures, labels = [generator.decode(codes)], ["original"]
+    for finder, bank in banks.items():
+        if tag not in bank:
+            continue
+        pair = opposed if opposed and opposed.negative in bank else None
+        for opposite, name in (("auto", f"+ {tag} − {pair.negative}" if pair else f"+ {tag}"), (None, f"+ {tag}")):
+            if opposite is None and pair is None:
+                continue
+            pictures.append(generator.decode(edit(codes, bank, tag, opposite=opposite)))
+            labels.append(f"{finder}: {name}")
+    sheet = grid(torch.cat(pictures), len(codes), row_labels=labels)
+    with atomic_write(out / f"edit-{tag}.png") as temporary:
+        sheet.save(temporary)
+    caption = f"{tag} at {DEFAULT_STRENGTH:g} σ on faces without it, with and without the opposing tag."
+    return Section(tag.replace("_", " "), figures=[Figure(sheet, caption)])
+
+
+def _strength_section(generator: Generator, bank: DirectionBank, out: Path) -> Section:
+    steps = (-3, -2, -1, 0, 1, 2, 3)
+    codes = generator.sample_codes([FIRST_UNSEEN])
+    rows: list[Tensor] = [generator.decode(edit(codes, bank, tag, strength=s)) for tag in EDITS for s in steps]
+    sheet = grid(torch.cat(rows), len(steps), row_labels=EDITS, column_labels=[f"{s:+d} σ" for s in steps])
+    with atomic_write(out / "strengths.png") as temporary:
+        sheet.save(temporary)
+    return Section("One face, seven strengths", figures=[Figure(sheet, "lasso directions with their opposing tags.")])
+
+
+def _matrix_section(rescorings: dict[str, Rescoring]) -> Section:
+    figures = []
+    for finder, r in rescorings.items():
+        common = [j for j in range(len(r.tags)) if (r.before[:, j] >= r.thresholds[j]).mean() >= 0.03]
+        tags = [r.tags[j] for j in common]
+        marked = [tags.index(t) if t in tags else -1 for t in r.targets]
+        figures.append(
+            Figure(heat_map(r.mean[:, common], r.labels, tags, marked=marked), f"{finder}, with opposing tags")
+        )
+    text = (
+        "Rows: what was edited. Columns: the mean change of each tag's score over all faces, also those that had the "
+        "edited tag before; tags of at least 3 % of the faces."
+    )
+    return Section("Re-scoring matrices", text, figures=figures)
+
+
+def _table_section(with_opposite: dict[str, Rescoring], without_opposite: dict[str, Rescoring]) -> Section:
+    rows = []
+    for name, rescorings in (("yes", with_opposite), ("no", without_opposite)):
+        for finder, r in rescorings.items():
+            for i, target in enumerate(r.targets):
+                if target not in EDITS:
+                    continue
+                s, worst = r.summary(i, among="lacking"), r.worst_other(i, among="lacking")
+                other = f"{worst[0]} {worst[1].value:.2f}" if worst else ""
+                cells = [format(s.target, "+.2f"), format(s.off_target, ".3f"), other, format(s.selectivity, ".1f")]
+                rows.append([target, finder, name, *cells])
+    rows.sort(key=lambda row: (EDITS.index(row[0]), FINDERS.index(row[1]), row[2]))
+    header = ("edit", "finder", "opposing tag", "target rises by", "others change by", "worst other", "selectivity")
+    note = (
+        "On faces that lack the tag. Others: mean absolute change of tags outside the target's own group. "
+        "Selectivity: target over others."
+    )
+    return Section("Did the target move, did anything else?", tables=[Table(header, rows, note)])
+
+
+def _commands_section(n: int) -> Section:
+    commands = [
+        f"latentedit sample samples --n {n}",
+        *(f"latentedit fit-directions samples --finder {finder}" for finder in FINDERS),
+        *(f"latentedit edit --tag {tag} --directions directions/lasso.safetensors" for tag in EDITS),
+        "latentedit edit --tag red_hair --opposite black_hair --directions directions/lasso.safetensors",
+    ]
+    return Section("Do it again", "The same steps, one by one:", commands=commands)

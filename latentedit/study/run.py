@@ -1,0 +1,460 @@
+"""Runs a study: samples, directions, and every measurement that its protocol asks for.
+
+What is slow is measured once and kept: scores, features and distances of every picture lie in ``OUT/measured``, each
+file with the settings it was made with, and the numbers with their intervals are worked out from them
+(:mod:`latentedit.study.results`). The same command goes on where a stopped one ended, redoes what other settings ask
+for, and refuses a folder that holds another study.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from latentedit import __version__
+from latentedit.directions import fit_directions
+from latentedit.directions.bank import DirectionBank
+from latentedit.directions.moments import Moments
+from latentedit.editing.editor import DEFAULT_RATIO, Edit
+from latentedit.errors import DamagedFileError, LatentEditError
+from latentedit.files import atomic_write, sha256_of
+from latentedit.generators import Generator, load_generator
+from latentedit.metrics.disentanglement import dci_of_bank
+from latentedit.metrics.domain_frechet import dfid_of_picture
+from latentedit.metrics.edited_pictures import (
+    ORIGINAL,
+    Move,
+    diversity_of_moves,
+    features_of_moves,
+    features_of_pictures,
+)
+from latentedit.metrics.features import FeatureNetwork, load_features
+from latentedit.metrics.frechet_distance import FrechetStatistics
+from latentedit.metrics.rescoring import rescore
+from latentedit.metrics.scoring import along
+from latentedit.pictures.images import PictureFolder
+from latentedit.samples.contents import Contents
+from latentedit.samples.sampling import sample
+from latentedit.samples.store import Samples
+from latentedit.samples.tag_filter import select_tags
+from latentedit.study.protocol import Method, Protocol
+from latentedit.taggers import Tagger, load_tagger
+from latentedit.tensorfile import read_safetensors, write_safetensors
+
+FORMAT = "latentedit.measured"
+SCHEMA = 1
+Arrays = dict[str, np.ndarray]
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """All that a study measured, before any statistics.
+
+    Attributes:
+        protocol: of the study.
+        samples: that directions were fitted on.
+        banks: finder → its directions.
+        judge: tags, thresholds and id of who scored.
+        scores: method → scores ``before`` (n, k), ``opposed`` (t, n, k) and ``alone`` (t, n, k), rows in the order of
+            :meth:`Study.edits_of`.
+        curves: finder → ``before`` (n, k) and ``after`` (s, t, n, k).
+        dci: finder → disentanglement, completeness, informativeness (3,) of the directions that all finders have.
+        features, disturbance: ``original`` or ``method/edit`` → (n, d) and (n,).
+        target_features: (m, d) of the real pictures.
+        domain, diversity: ``original`` or ``method/edit`` → (N,).
+        provenance: what every number depends on.
+    """
+
+    protocol: Protocol
+    samples: Samples
+    banks: Mapping[str, DirectionBank]
+    judge: Tagger
+    scores: Mapping[str, Arrays]
+    curves: Mapping[str, Arrays]
+    dci: Arrays
+    features: Arrays
+    disturbance: Arrays
+    target_features: np.ndarray | None
+    domain: Arrays
+    diversity: Arrays
+    networks: Mapping[str, FeatureNetwork]
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+
+def edits_of(protocol: Protocol, bank: DirectionBank) -> list[str]:
+    """Names of the edits whose tags a bank holds, in the protocol's order."""
+    return [
+        e.name
+        for e in protocol.edits
+        if e.positive in bank and (e.negative is None or e.negative in bank)
+    ]  # fmt: skip
+
+
+def key_of(method: Method, edit: str) -> str:
+    """What an edit by a method is called among the measurements."""
+    return f"{method.name}/{edit}"
+
+
+class Study:
+    """One run of a protocol in a folder.
+
+    Args:
+        protocol: what to do.
+        out: folder; made when missing. None to look at what the protocol names without doing anything.
+        device: as in torch.
+        batch_size: pictures decoded at once.
+        progress: called with (step, done, total).
+
+    Raises:
+        LatentEditError: the folder holds another study, or what the protocol names cannot be loaded.
+    """
+
+    def __init__(
+        self, protocol: Protocol, out: str | Path | None, *, device: str = "cpu", batch_size: int = 32,
+        progress: Progress | None = None,
+    ) -> None:  # fmt: skip
+        self.protocol, self.out, self.batch_size, self._progress = protocol, Path(out or "."), batch_size, progress
+        self.generator: Generator = load_generator(protocol.generator, device=device)
+        self.tagger: Tagger = load_tagger(protocol.tagger, device=device)
+        self.judge: Tagger = load_tagger(protocol.judge, device=device)
+        wanted = {
+            "features": protocol.features if {"fid", "dfid"} & set(protocol.metrics) else None,
+            "perceptual": protocol.perceptual if "lpips" in protocol.metrics else None,
+        }
+        self.networks = {use: load_features(name, device=device) for use, name in wanted.items() if name}
+        translates = hasattr(self.generator, "encode")
+        self.test = Contents.find(self.generator, protocol.test) if protocol.test and translates else None
+        if "dfid" in protocol.metrics and self.test is None:
+            raise LatentEditError(
+                f"dfid asks for an image-to-image generator and test pictures; {protocol.generator} "
+                f"{'has none named' if translates else 'takes no content'}: leave dfid out of metrics"
+            )
+        if out is not None:
+            self._claim()
+
+    def _claim(self) -> None:
+        """Mark the folder as this study's, or refuse."""
+        record, text = self.out / "study.json", json.dumps(self._identity(), indent=2)
+        if record.exists():
+            try:
+                held = json.loads(record.read_text(encoding="utf-8"))
+            except ValueError as error:
+                raise DamagedFileError(f"{record}: damaged ({error}); delete it, or name another --out") from error
+            differ = [key for key, value in self._identity().items() if held.get(key) != value]
+            if differ:
+                raise LatentEditError(
+                    f"{self.out} holds another study: its {differ[0]} is {held.get(differ[0])!r}, "
+                    f"not {self._identity()[differ[0]]!r}; name another --out"
+                )
+            return
+        if self.out.is_dir() and any(self.out.iterdir()):
+            raise LatentEditError(f"{self.out} is not empty and holds no study; name another --out")
+        self.out.mkdir(parents=True, exist_ok=True)
+        with atomic_write(record) as temporary:
+            temporary.write_text(text + "\n", encoding="utf-8")
+
+    def _identity(self) -> dict[str, Any]:
+        """What makes it this study; sizes and metrics may grow."""
+        p = self.protocol
+        return {
+            "title": p.title, "generator": self.generator.id, "tagger": self.tagger.id, "seed": p.seed,
+            "edits": [[e.name, e.positive, e.negative] for e in p.edits],
+        }  # fmt: skip
+
+    def measure(self) -> Measured:
+        """Do all that is not done yet.
+
+        Raises:
+            LatentEditError: a tag that no sample carries, pictures that cannot be read, ...
+        """
+        samples, banks = self._fit()
+        scores, curves = {}, {}
+        for method in self.protocol.methods_of("rescoring"):
+            scores[method.name] = self._scores(method, banks[method.finder])
+        if {"curves", "dependency"} & set(self.protocol.metrics):
+            for method in self.protocol.methods:
+                if method.finder not in curves:
+                    curves[method.finder] = self._curves(method.finder, banks[method.finder])
+        informed = self._dci(samples, banks) if "dci" in self.protocol.metrics else {}
+        features, disturbance, targets = self._pictures(banks)
+        return Measured(
+            protocol=self.protocol, samples=samples, banks=banks, judge=self.judge, scores=scores, curves=curves,
+            dci=informed, features=features, disturbance=disturbance, target_features=targets,
+            domain=self._domain(banks, targets), diversity=self._diversity(banks), networks=self.networks,
+            provenance=self._provenance(samples, banks),
+        )  # fmt: skip
+
+    # ---- the steps
+
+    def _fit(self) -> tuple[Samples, dict[str, DirectionBank]]:
+        """Samples, and the directions of every finder."""
+        p = self.protocol
+        samples = sample(
+            self.generator, self.out / "samples", tagger=self.tagger, n=p.sizes.samples, contents=p.train,
+            styles_per_content=p.sizes.styles_per_content, batch_size=self.batch_size,
+            generator_name=p.generator, tagger_name=p.tagger, progress=self._during("sample"),
+        )  # fmt: skip
+        counts = samples.tag_counts()
+        named = [tag for e in p.edits for tag in (e.positive, e.negative) if tag is not None]
+        common = select_tags(counts, samples.labelled(), low=p.low, high=p.high)
+        tags = select_tags(counts, samples.labelled(), tags=[*dict.fromkeys([*named, *common])])
+        moments = Moments.from_samples(samples, tags=tags)
+        banks: dict[str, DirectionBank] = {}
+        finders = list(dict.fromkeys(m.finder for m in p.methods))
+        for i, finder in enumerate(finders):
+            self._during("fit")(i, len(finders))
+            path = self.out / "directions" / f"{_file_name(finder)}.safetensors"
+            found = fit_directions(moments, finder=finder, generator=self.generator)
+            banks[finder] = DirectionBank(list(found), generator_name=p.generator)
+            path.parent.mkdir(exist_ok=True)
+            banks[finder].save(path)
+        self._during("fit")(len(finders), len(finders))
+        return samples, banks
+
+    def _scores(self, method: Method, bank: DirectionBank) -> Arrays:
+        """Scores before and after a method's edits, with and without the opposing tag."""
+        edits = [e for e in self.protocol.edits if e.name in edits_of(self.protocol, bank)]
+        kinds = {"opposed": [method.edit(e) for e in edits], "alone": [method.edit(e, opposing=False) for e in edits]}
+        settings = self._settings(
+            bank=bank, judge=self.judge.id, strength=[method.strength, method.opposite, method.unit],
+            pictures=self.protocol.sizes.rescoring_pictures,
+        )  # fmt: skip
+
+        def compute() -> Arrays:
+            both = [*kinds["opposed"], *kinds["alone"]]
+            before, after = self._rescored(
+                f"re-score {method.name}", bank, both, self.protocol.sizes.rescoring_pictures,
+                strength=method.strength, unit=method.unit,
+            )  # fmt: skip
+            return {"before": before, "opposed": after[: len(edits)], "alone": after[len(edits) :]}
+
+        return self._kept(f"rescoring-{method.name}", settings, compute)
+
+    def _curves(self, finder: str, bank: DirectionBank) -> Arrays:
+        """Scores before and after every edit at every strength, with the opposing tag at a third."""
+        strengths = self.protocol.sizes.curve_strengths
+        edits = [e for e in self.protocol.edits if e.name in edits_of(self.protocol, bank)]
+        moves: list[Edit] = [
+            {e.positive: s, **({e.negative: s * DEFAULT_RATIO} if e.negative else {})} for s in strengths for e in edits
+        ]
+        pictures = self.protocol.sizes.curve_pictures
+        settings = self._settings(bank=bank, judge=self.judge.id, strengths=list(strengths), pictures=pictures)
+
+        def compute() -> Arrays:
+            before, after = self._rescored(f"strengths of {finder}", bank, moves, pictures)
+            return {"before": before, "after": after.reshape(len(strengths), len(edits), *before.shape)}
+
+        return self._kept(f"curves-{finder}", settings, compute)
+
+    def _dci(self, samples: Samples, banks: Mapping[str, DirectionBank]) -> Arrays:
+        """DCI of the codes' places along each finder's directions."""
+        first, *rest = banks.values()
+        tags = [tag for tag in first.tags if all(tag in bank for bank in rest)]
+        found = {}
+        for i, (finder, bank) in enumerate(banks.items()):
+            shared = DirectionBank([bank[tag] for tag in tags])
+            settings = self._settings(bank=shared, samples=samples.fingerprint())
+
+            def compute(shared: DirectionBank = shared) -> Arrays:
+                d = dci_of_bank(shared, samples)
+                return {"dci": np.array([d.disentanglement, d.completeness, d.informativeness])}
+
+            found[finder] = self._kept(f"dci-{finder}", settings, compute)["dci"]
+            self._during("DCI")(i + 1, len(banks))
+        return found
+
+    def _rescored(
+        self, step: str, bank: DirectionBank, edits: Sequence[Edit], pictures: int, *, strength: float | None = None,
+        unit: str = "sigma",
+    ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+        """Scores (n, k) before and (t, n, k) after, a few hundred pictures' content in memory at a time."""
+        before, after = [], []
+        for start in range(0, pictures, 256):
+            places = np.arange(start, min(start + 256, pictures))
+            r = rescore(
+                self.generator, self.judge, bank, edits, [self.protocol.seed + int(i) for i in places],
+                strength=strength, unit=unit, opposite=None, batch_size=self.batch_size, n_boot=1,
+                content=None if self.test is None else self.test(places % len(self.test)),
+                progress=self._during(step, start * (1 + len(edits)), pictures * (1 + len(edits))),
+            )  # fmt: skip
+            before.append(r.before)
+            after.append(r.after)
+        return np.concatenate(before), np.concatenate(after, 1)
+
+    def moves(self, metric: str, banks: Mapping[str, DirectionBank]) -> dict[str, Move]:
+        """The moves that a metric is measured of."""
+        return {
+            key_of(method, e.name): along(
+                banks[method.finder], method.edit(e), strength=method.strength, opposite=None, unit=method.unit
+            )
+            for method in self.protocol.methods_of(metric)
+            for e in self.protocol.edits
+            if e.name in edits_of(self.protocol, banks[method.finder])
+        }
+
+    def _pictures(self, banks: Mapping[str, DirectionBank]) -> tuple[Arrays, Arrays, np.ndarray | None]:
+        """Features of edited pictures, how far they are from the unedited ones, and features of the real pictures."""
+        p, network = self.protocol, self.networks.get("features")
+        if network is None or p.target is None:
+            return {}, {}, None
+        target = PictureFolder(p.target, self.generator.resolution)
+        settings = {"features": network.id, "pictures": [sha256_of(path)[:12] for path in target.paths]}
+        targets = self._kept(
+            "target", settings,
+            lambda: {"features": features_of_pictures(network, target, progress=self._during("real pictures"))},
+        )["features"]  # fmt: skip
+        if "fid" not in p.metrics:
+            return {}, {}, targets
+        moves, perceptual = self.moves("fid", banks), self.networks.get("perceptual")
+        settings = self._settings(
+            moves=self._recipe("fid", banks), features=network.id, pictures=p.sizes.fid_pictures,
+            perceptual=None if perceptual is None else perceptual.id,
+        )  # fmt: skip
+
+        def compute() -> Arrays:
+            seeds = range(p.seed, p.seed + p.sizes.fid_pictures)
+            features, apart = features_of_moves(
+                self.generator, network, moves, seeds, perceptual=perceptual, contents=self.test,
+                batch_size=self.batch_size, progress=self._during("FID"),
+            )  # fmt: skip
+            return {f"features {k}": v for k, v in features.items()} | {f"apart {k}": v for k, v in apart.items()}
+
+        found = self._kept("fid", settings, compute)
+        return _part(found, "features "), _part(found, "apart "), targets
+
+    def _domain(self, banks: Mapping[str, DirectionBank], targets: np.ndarray | None) -> Arrays:
+        """DFID of every source picture; each picture is kept as soon as it is done."""
+        p = self.protocol
+        if "dfid" not in p.metrics or targets is None or p.test is None:
+            return {}
+        moves, network = self.moves("dfid", banks), self.networks["features"]
+        pictures = PictureFolder(p.test, self.generator.resolution)
+        statistics = FrechetStatistics()
+        statistics.update(targets)
+        count, copies = min(p.sizes.dfid_pictures, len(pictures)), p.sizes.dfid_augmentations
+        rows: list[Arrays] = []
+        for i in range(count):
+            settings = self._settings(
+                moves=self._recipe("dfid", banks), features=network.id, augmentations=copies, picture=i,
+                target=hashlib.sha256(targets.tobytes()).hexdigest()[:12],
+            )  # fmt: skip
+
+            def compute(i: int = i) -> Arrays:
+                found = dfid_of_picture(
+                    self.generator, network, pictures[i], statistics, moves={ORIGINAL: lambda w: w} | moves,
+                    augmentations=copies, seed=p.seed, index=i, batch_size=self.batch_size,
+                )  # fmt: skip
+                return {name: np.array([value]) for name, value in found.items()}
+
+            rows.append(self._kept(f"dfid-{i:03d}", settings, compute))
+            self._during("DFID pictures")(i + 1, count)
+        return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
+
+    def _diversity(self, banks: Mapping[str, DirectionBank]) -> Arrays:
+        """LPIPS between random styles of each source picture."""
+        p, network = self.protocol, self.networks.get("perceptual")
+        if network is None:
+            return {}
+        sizes = p.sizes
+        settings = self._settings(
+            moves=self._recipe("lpips", banks), perceptual=network.id, pictures=sizes.lpips_pictures,
+            styles=sizes.lpips_styles,
+        )  # fmt: skip
+        return self._kept(
+            "lpips", settings,
+            lambda: diversity_of_moves(
+                self.generator, network, self.moves("lpips", banks), sizes.lpips_pictures,
+                styles=sizes.lpips_styles, seed=p.seed, contents=self.test, progress=self._during("LPIPS"),
+            ),
+        )  # fmt: skip
+
+    # ---- keeping
+
+    def _kept(self, name: str, settings: Mapping[str, Any], compute: Callable[[], Arrays]) -> Arrays:
+        """Arrays that were measured with these settings before, or are now."""
+        path, wanted = self.out / "measured" / f"{_file_name(name)}.safetensors", json.dumps(settings, sort_keys=True)
+        if path.exists():
+            _, held = read_safetensors(path, format=FORMAT, schema=SCHEMA, names=())
+            if held.get("settings") == wanted:
+                return read_safetensors(path, format=FORMAT, schema=SCHEMA, names=json.loads(held["names"]))[0]
+        arrays = compute()
+        path.parent.mkdir(exist_ok=True)
+        metadata = {"format": FORMAT, "schema": str(SCHEMA), "settings": wanted, "names": json.dumps([*arrays])}
+        write_safetensors(path, arrays, metadata)
+        return arrays
+
+    def _settings(self, **more: Any) -> dict[str, Any]:
+        """What a measurement on generated pictures depends on, a bank by its directions."""
+        if isinstance(bank := more.get("bank"), DirectionBank):
+            more["bank"] = _fingerprint(bank)
+        contents = None if self.test is None else list(self.test.source.pictures)
+        return {"generator": self.generator.id, "seed": self.protocol.seed, "contents": contents, **more}
+
+    def _recipe(self, metric: str, banks: Mapping[str, DirectionBank]) -> list[Any]:
+        """What the moves of a metric depend on."""
+        return [
+            [
+                m.name,
+                _fingerprint(banks[m.finder]),
+                m.strength,
+                m.opposite,
+                m.unit,
+                edits_of(self.protocol, banks[m.finder]),
+            ]
+            for m in self.protocol.methods_of(metric)
+        ]
+
+    def _provenance(self, samples: Samples, banks: Mapping[str, DirectionBank]) -> dict[str, Any]:
+        import torch
+
+        p = self.protocol
+        return {
+            "latentedit": __version__, "torch": torch.__version__, "threads": torch.get_num_threads(),
+            "generator": {"name": p.generator, "id": self.generator.id},
+            "tagger": {"name": p.tagger, "id": self.tagger.id},
+            "judge": {"name": p.judge, "id": self.judge.id},
+            "networks": {use: {"name": n.name, "id": n.id} for use, n in self.networks.items()},
+            "samples": {"rows": samples.rows, "seeds": [0, samples.rows - 1]},
+            "directions": {
+                finder: {"sha256": _fingerprint(bank), "tags": list(bank.tags), "params": next(iter(bank)).params}
+                for finder, bank in banks.items()
+            },
+            "first_seed": p.seed,
+            "contents": 0 if self.test is None else len(self.test),
+            "targets": None if p.target is None else str(p.target),
+            "sizes": {name: value for name, value in vars(p.sizes).items()},
+        }  # fmt: skip
+
+    def _during(self, step: str, before: int = 0, whole: int | None = None) -> Callable[[int, int], None]:
+        """Progress of a step, or of a part of one that begins after ``before`` of ``whole``."""
+
+        def report(done: int, total: int) -> None:
+            if self._progress:
+                self._progress(step, before + done, total if whole is None else whole)
+
+        return report
+
+
+def _fingerprint(bank: DirectionBank) -> str:
+    """12 hexadecimal digits over the directions' tags, vectors and units."""
+    digest = hashlib.sha256()
+    for d in bank:
+        digest.update(f"{d.tag} {d.sigma!r} {d.coefficient_norm!r}".encode() + d.vector.numpy().tobytes())
+    return digest.hexdigest()[:12]
+
+
+def _file_name(text: str) -> str:
+    """A name that every file system takes; different texts stay different."""
+    plain = "".join(c if c.isascii() and (c.isalnum() or c in "-_.") else "_" for c in text)
+    return plain if plain == text else f"{plain}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
+
+
+def _part(arrays: Arrays, prefix: str) -> Arrays:
+    return {name.removeprefix(prefix): value for name, value in arrays.items() if name.startswith(prefix)}

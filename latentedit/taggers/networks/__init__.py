@@ -1,0 +1,1 @@
+"""The networks that taggers run; nothing here knows tags."""

@@ -1,0 +1,115 @@
+"""``evaluate`` from outside, on the bundled generator."""
+
+import json
+
+import pytest
+from PIL import Image
+
+from latentedit.pictures.images import list_pictures
+from latentedit.shipped import shipped
+
+FEW = ["--count", 12, "--threads", 2]
+
+
+@pytest.fixture(scope="module")
+def real(tmp_path_factory):
+    """A few of the real pictures; features of all 200 would take most of the tests' time."""
+    folder = tmp_path_factory.mktemp("real")
+    for path in list_pictures(shipped("data/targets"))[:12]:
+        (folder / path.name).write_bytes(path.read_bytes())
+    return folder
+
+
+def test_rescoring(run, tmp_path):
+    code, out, err = run("evaluate", "rescoring", "--tag", "long_hair", "--tag", "open_mouth", *FEW, "--out", "m.png")
+    assert code == 0, err
+    assert "target rises by" in out and "flatters" in err and Image.open(tmp_path / "m.png").width > 300
+    told = ["--judge", "judge:avatar", "--json"]
+    code, out, err = run("evaluate", "rescoring", "--tag", "long_hair", *FEW, *told)
+    document = json.loads(out)
+    j = document["tags"].index("long_hair")
+    assert document["mean"][0][j] > 0.2 and document["low"][0][j] <= document["mean"][0][j] <= document["high"][0][j]
+    assert document["among_lacking"]["long_hair"]["target"]["value"] > 0.8 and "flatters" not in err
+    code, out, err = run("evaluate", "rescoring", "--tag", "long_hair", *FEW, "--out", "m.png")
+    assert code == 1 and "--force" in err
+    code, out, err = run("evaluate", "rescoring", "--tag", "wings", *FEW)
+    assert code == 1 and "unknown direction 'wings'" in err.splitlines()[-1]
+
+
+def test_fid_of_edits_and_of_folders(run, real):
+    code, out, err = run("evaluate", "fid", "--tag", "long_hair", *FEW, "--json", "--target", real)
+    assert code == 0, err
+    told = json.loads(out)
+    assert told["metric"] == "FD-efficientnet-lite0" and "does not compare" in told["note"] and "does not" in err
+    edited = told["numbers"]["long_hair"]
+    original = told["numbers"]["original"]["estimate"]["value"]
+    assert edited["difference"]["value"] == pytest.approx(edited["estimate"]["value"] - original, rel=1e-6)
+    code, out, err = run("evaluate", "fid", real, "--target", real, "--json", "--quiet")
+    assert code == 0 and abs(json.loads(out)["numbers"][str(real)]["estimate"]["value"]) < 1e-6
+    code, out, err = run("evaluate", "fid", real)
+    assert code == 2 and "--target" in err
+    code, out, err = run("evaluate", "fid", "--features", "inception:nothing.pth")
+    assert code == 1 and "nothing.pth" in err.splitlines()[-1]
+
+
+def test_dfid(run, real):
+    options = ["--tag", "open_mouth", "--count", 2, "--augmentations", 6, "--quiet", "--json", "--target", real]
+    code, out, err = run("evaluate", "dfid", *options)
+    assert code == 0, err
+    told = json.loads(out)
+    assert told["metric"] == "DFD-efficientnet-lite0" and set(told["numbers"]) == {"original", "open_mouth"}
+    code, out, err = run("evaluate", "dfid", "--generator", "torch:toy:ToyGenerator", "--count", 2)
+    assert code == 1 and err.count("\n") == 1
+
+
+def test_lpips_of_edits_and_of_folders(run):
+    code, out, err = run("evaluate", "lpips", "--tag", "long_hair", "--count", 2, "--styles", 3, "--quiet", "--json")
+    assert code == 0, err
+    told = json.loads(out)
+    assert told["metric"] == "PD-efficientnet-lite0" and told["numbers"]["long_hair"]["disturbance"]["value"] > 0
+    contents, tests = shipped("data/contents"), shipped("data/test-contents")
+    code, out, err = run("evaluate", "lpips", contents, tests)
+    assert code == 1 and "64 pictures" in err
+    code, out, err = run("evaluate", "lpips", contents)
+    assert code == 2
+
+
+def test_the_plan_of_a_study(run):
+    code, out, err = run("evaluate", "study", "--plan", "--metric", "rescoring", "--json")
+    assert code == 0, err
+    told = json.loads(out)
+    assert [s["name"] for s in told["steps"]] == ["sample", "re-score"] and told["seconds"] > 0
+    code, out, err = run("evaluate", "study", "--metric", "rescorin")
+    assert code == 1 and "did you mean rescoring" in err
+
+
+def test_a_study_does_not_choose_code(run, tmp_path):
+    text = shipped("data/study.toml").read_text(encoding="utf-8")
+    named = text.replace('judge = "judge:avatar"', 'judge = "torch:toy:ToyTagger"')
+    (tmp_path / "theirs.toml").write_text(named, "utf-8")
+    code, out, err = run("evaluate", "study", "theirs.toml", "--plan")
+    assert code == 1 and "which is code" in err and err.count("\n") == 1
+    code, out, err = run("evaluate", "study", "theirs.toml", "--plan", "--judge", "avatar", "--metric", "rescoring")
+    assert code == 0, err
+
+
+def test_a_small_study_agrees_with_itself_on_other_threads(run, tmp_path, real):
+    text = shipped("data/study.toml").read_text(encoding="utf-8").replace("shipped:data/targets", str(real))
+    head, _, rest = text.partition("\n[sizes]")
+    sizes = "[sizes]\nsamples = 200\nrescoring_pictures = 20\nfid_pictures = 6\ndfid_pictures = 1\n"
+    sizes += "dfid_augmentations = 4\nlpips_pictures = 1\nlpips_styles = 3\nn_boot = 50\n"
+    published = "[published]" + rest.partition("[published]")[2]
+    keep = head.index('[[method]]\nname = "Lasso"')
+    (tmp_path / "mine.toml").write_text(head[:keep] + "\n" + sizes + published, "utf-8")
+    metrics = ["--metric", "rescoring", "--metric", "fid", "--metric", "dfid", "--metric", "lpips"]
+    found = {}
+    for name, threads in (("one", 1), ("again", 1), ("two", 2)):
+        code, out, err = run("evaluate", "study", "mine.toml", "--out", name, "--threads", threads, *metrics, "--quiet")
+        assert code == 0, err
+        found[name] = json.loads((tmp_path / name / "results.json").read_text())
+    assert "FD-efficientnet-lite0" in out and "the 2022 study: FID" in out and "report.html" in out
+    assert found["one"]["numbers"] == found["again"]["numbers"]
+    for a, b in zip(found["one"]["numbers"], found["two"]["numbers"], strict=True):
+        assert a["estimate"]["value"] == pytest.approx(b["estimate"]["value"], rel=1e-3)
+    page = (tmp_path / "one" / "report.html").read_text()
+    assert page.count("<img") >= 3 and "What every number depends on" in page

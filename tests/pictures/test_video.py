@@ -1,0 +1,64 @@
+"""Frames of a real video file, written by FFmpeg through PyAV."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import av
+import pytest
+from PIL import Image
+from toy import ToyTranslator
+
+from latentedit.editing.sheets import seeded_faces
+from latentedit.errors import LatentEditError
+from latentedit.pictures.images import read_picture
+from latentedit.pictures.video import is_video, split_time
+
+FRAMES = 20
+RATE = 10
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two seconds that grow from black to white; key frames are seldom."""
+    path = tmp_path_factory.mktemp("video") / "clip.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=RATE, options={"g": "12"})
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for i in range(FRAMES):
+            picture = Image.new("RGB", (64, 48), (i * 12, i * 12, i * 12))
+            container.mux(stream.encode(av.VideoFrame.from_image(picture)))
+        container.mux(stream.encode())
+    return path
+
+
+def grey(name: Path | str) -> float:
+    return float((read_picture(name, 16).mean() + 1) * 127.5)
+
+
+@pytest.mark.parametrize(("time", "frame"), [("", 0), ("#t=0", 0), ("#t=0.55", 5), ("#t=1.3", 13), ("#t=1.95", 19)])
+def test_the_frame_that_is_shown_at_a_time(clip: Path, time: str, frame: int) -> None:
+    assert grey(f"{clip}{time}") == pytest.approx(frame * 12, abs=5)  # one frame is 12
+
+
+def test_bad_times_and_files_are_told_in_a_line(clip: Path, tmp_path: Path) -> None:
+    with pytest.raises(LatentEditError, match=r"lasts 2 s; it has no frame at 7 s"):
+        read_picture(f"{clip}#t=7", 16)
+    with pytest.raises(LatentEditError, match="no time"):
+        read_picture(f"{clip}#t=soon", 16)
+    with pytest.raises(LatentEditError, match="no video at"):
+        read_picture(tmp_path / "none.mp4", 16)
+    (tmp_path / "text.mp4").write_text("not a video")
+    with pytest.raises(LatentEditError, match="cannot read"):
+        read_picture(tmp_path / "text.mp4", 16)
+
+
+def test_names() -> None:
+    assert split_time("a/b.mp4#t=1.5") == (Path("a/b.mp4"), 1.5)
+    assert is_video("a.MP4#t=3") and is_video(Path("a.webm")) and not is_video("a.png")
+
+
+def test_a_frame_is_content_like_a_picture(clip: Path) -> None:
+    early, late = (seeded_faces(ToyTranslator(), [0], content=f"{clip}#t={t}") for t in (0, 1.9))
+    assert early.content is not None and late.content is not None
+    assert float((late.content - early.content).min()) > 1

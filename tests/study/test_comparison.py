@@ -1,0 +1,111 @@
+"""Comparing banks: no difference between equals, a real one found, intervals that cover, and the command."""
+
+import json
+
+import numpy as np
+import pytest
+from linear_world import TAGS, Linear, Reader, along, bank
+from PIL import Image
+
+from latentedit import DirectionBank, load_generator
+from latentedit.directions.direction import Direction
+from latentedit.errors import LatentEditError, MismatchError
+from latentedit.metrics.intervals import estimate
+from latentedit.study.comparison import MEASURES, compare, gap, unique_names
+
+weaker = DirectionBank([along("long_hair", 0, extra=0.9), along("short_hair", 1), along("smile", 2, extra=0.3)])
+
+
+def run_it(banks, edits=("long_hair", "smile"), **rest):
+    return compare(Linear(), Reader(), banks, list(edits), range(80), opposite=None, n_boot=200, **rest)
+
+
+def test_equals_show_no_difference():
+    found = run_it({"a": bank, "b": bank})
+    for row in found.rows:
+        for one in row.differences["b"].values():
+            assert one.value == one.low == one.high == 0 and not one.shows_difference
+        assert row.cosines["b"] == pytest.approx(1)
+
+
+def test_a_real_difference_is_found_with_its_size():
+    found = run_it({"a": bank, "b": weaker}, ["smile"])
+    (row,) = found.rows
+    others = row.differences["b"]["others change by"]
+    assert others.shows_difference and others.value > 0 and set(row.others) >= {"hat"}
+    a, b = (row.summaries[name] for name in "ab")
+    assert others.value == pytest.approx(b.off_target.value - a.off_target.value, abs=1e-6)
+    target = row.differences["b"]["target rises by"]
+    assert target.value == pytest.approx(b.target.value - a.target.value, abs=1e-6)
+    assert 0.9 < row.cosines["b"] < 0.999
+    assert found.comparisons == 3 and found.level == pytest.approx(1 - 0.05 / 3)
+
+
+def test_paired_intervals_cover_and_unpaired_ones_are_far_too_wide():
+    covered, unpaired = [], []
+    for repeat in range(400):
+        random = np.random.default_rng(repeat)
+        shared = random.normal(size=100)
+        a = np.stack([0.3 + shared, np.full(100, 0.1)], 1)
+        b = np.stack([0.35 + shared + 0.1 * random.normal(size=100), np.full(100, 0.1)], 1)
+        from functools import partial
+
+        one = estimate(np.concatenate([b, a], 1), partial(gap, MEASURES["target rises by"]), n_boot=400)
+        covered.append(one.low <= 0.05 <= one.high)
+        reach = 1.96 * np.sqrt(a[:, 0].var() / 100 + b[:, 0].var() / 100)
+        unpaired.append(abs(one.value - 0.05) <= reach)
+    assert 0.92 <= np.mean(covered) <= 0.98 and np.mean(unpaired) == 1
+
+
+def test_edits_that_one_bank_lacks_are_left_out():
+    small = DirectionBank([along("smile", 2)])
+    found = run_it({"a": bank, "small": small}, ["smile", "long_hair"])
+    assert [row.label for row in found.rows] == ["smile"] and found.left_out == {"long_hair": "not in small"}
+    with pytest.raises(LatentEditError, match="no edit is left.*not in small"):
+        run_it({"a": bank, "small": small}, ["long_hair"])
+    wings = DirectionBank([along("wings", 0)])
+    with pytest.raises(LatentEditError, match="does not measure"):
+        run_it({"a": wings, "b": wings}, ["wings"])
+
+
+def test_mistakes():
+    with pytest.raises(LatentEditError, match="two files"):
+        run_it({"a": bank})
+    other = DirectionBank([Direction(tag="smile", vector=bank["smile"].vector, sigma=1.0, generator_id="other:2")])
+    with pytest.raises(MismatchError, match="fits the generator"):
+        run_it({"a": bank, "b": other}, ["smile"])
+    assert TAGS  # the judge's
+
+
+def test_names_are_unique(tmp_path):
+    paths = [tmp_path / "a" / "lasso.safetensors", tmp_path / "b" / "lasso.safetensors"]
+    assert unique_names(paths) == ["a/lasso", "b/lasso"]
+    assert unique_names([paths[0], paths[0]]) == ["a/lasso (1)", "a/lasso (2)"]
+    assert unique_names([tmp_path / "x.safetensors", tmp_path / "y.safetensors"]) == ["x", "y"]
+
+
+def test_the_command(run, tmp_path):
+    shipped = DirectionBank.load_default(load_generator("avatar"))
+    shipped.save(tmp_path / "ours.safetensors")
+    turned = [-d if d.tag == "long_hair" else d for d in shipped]
+    DirectionBank([d if d.tag in shipped.tags else Direction(**{**vars(d), "tag": "long_hair"}) for d in turned]).save(
+        tmp_path / "turned.safetensors"
+    )
+    common = ["--tag", "long_hair", "--tag", "open_mouth", "--count", 24, "--faces", 1]
+    code, out, err = run("compare", "ours.safetensors", "turned.safetensors", *common)
+    assert code == 0, err
+    assert "no difference shown" in out and "turned − ours" in out and "flatters" in err
+    assert Image.open(tmp_path / "compare.png").width > 7 * 128
+    code, out, err = run("compare", "ours.safetensors", "turned.safetensors", *common)
+    assert code == 1 and "--force" in err
+    judged = ["--judge", "judge:avatar", "--json", "--force"]
+    code, out, err = run("compare", "ours.safetensors", "turned.safetensors", *common, *judged)
+    told = json.loads(out)
+    hair, mouth = told["comparison"]["rows"]
+    assert hair["differences"]["turned"]["target rises by"]["high"] < 0 and hair["cosines"]["turned"] < -0.99
+    assert mouth["differences"]["turned"]["target rises by"]["value"] == 0
+    assert not told["judge_fitted_directions"] and "flatters" not in err
+    code, out, err = run("compare", "ours.safetensors", "--quiet", "--force")
+    assert code == 1 and "two files" in err and err.count("\n") == 1
+    code, out, err = run("compare", "ours.safetensors", "nothing.safetensors", "--force")
+    assert code == 1 and "no such file" in err

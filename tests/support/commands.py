@@ -1,0 +1,10 @@
+"""What tests of the command line share."""
+
+TOY = ("--generator", "torch:toy:ToyGenerator")
+
+
+def one_error(result):
+    code, out, err = result
+    assert code in (1, 2) and out == "" and "Traceback" not in err
+    assert code == 2 or err.count("\n") == 1 and err.startswith("error: ")
+    return err

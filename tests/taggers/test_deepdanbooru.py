@@ -1,0 +1,301 @@
+"""DeepDanbooru on both backends, against the package itself and the fixture that it made."""
+
+import io
+import json
+import os
+import re
+import shutil
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import keras_models
+import numpy as np
+import pytest
+import torch
+from keras_models import BACKENDS, EXPECTED, PICTURES, PROJECT, TAGS, largest, load, logits_in_torch, noise
+from PIL import Image
+
+from latentedit.errors import LatentEditError
+from latentedit.pictures.images import read_pixels
+from latentedit.taggers import load_tagger
+from latentedit.taggers.base import PictureTagger
+
+
+@pytest.fixture(scope="module")
+def projects(tmp_path_factory):
+    """The fixture's project in each of the three layouts."""
+    folder = tmp_path_factory.mktemp("projects")
+    return {
+        "keras": keras_models.project(folder / "keras", suffix=".keras"),
+        "h5": keras_models.project(folder / "h5", suffix=".h5"),
+        "keras2": keras_models.keras2(folder / "keras2"),
+    }
+
+
+@pytest.fixture(scope="module")
+def taggers(projects):
+    return {backend: load(projects["keras2"], backend) for backend in BACKENDS}
+
+
+# Conformance
+
+
+@pytest.mark.parametrize("layout", ["keras", "h5", "keras2"])
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_the_fixture_is_reproduced(projects, layout, backend):
+    tagger = load(projects[layout], backend)
+    scores = torch.cat([tagger.score(picture[None]) for picture in PICTURES])
+    assert scores.dtype == torch.float32 and largest(scores, EXPECTED["scores"]) < 1e-5
+    # Another picture's scores are farther away than that.
+    assert largest(scores.roll(1, 0), EXPECTED["scores"]) > 1e-2
+
+
+def test_logits_with_one_thread_and_two(taggers, threads):
+    tagger = taggers["torch"]
+    found = np.concatenate([logits_in_torch(tagger, picture[None]) for picture in PICTURES])
+    assert largest(found, EXPECTED["logits"]) < 1e-4
+    assert largest(found, EXPECTED["logits"]) < 1e-5 * np.abs(EXPECTED["logits"]).max()
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_row_does_not_depend_on_its_batch(taggers, backend):
+    tagger, pictures = taggers[backend], noise(7, 90, 70)
+    whole = tagger.score(pictures)
+    assert largest(torch.cat([tagger.score(row[None]) for row in pictures]), whole) < 1e-5
+    assert largest(torch.cat([tagger.score(pictures[:3]), tagger.score(pictures[3:])]), whole) < 1e-5
+    assert largest(whole[:1], whole[1:2]) > 1e-3  # rows do differ
+
+
+def test_what_a_tagger_says_of_itself(projects, taggers):
+    for backend, tagger in taggers.items():
+        assert isinstance(tagger, PictureTagger) and tagger.tags == tuple(TAGS) and tagger.drops_alpha
+        assert tagger.threshold == 0.5 and dict(tagger.thresholds) == {}
+        # The network's size, not the 99 x 77 of project.json.
+        assert tagger.settings == {"backend": backend, "size": "128 x 128", "resize": "area, edge padding"}
+        assert re.fullmatch(r"deepdanbooru:[0-9a-f]{12}", tagger.id)
+    ids = {load(folder, backend).id for folder in projects.values() for backend in BACKENDS}
+    assert ids == {taggers["torch"].id}
+
+
+def test_the_id_tells_weights_and_tags_apart(tmp_path, taggers):
+    swapped = keras_models.project(tmp_path / "tags", suffix=".h5", tags=[TAGS[1], TAGS[0], *TAGS[2:]])
+
+    def change(described):
+        layer = next(layer for layer in described["config"]["layers"] if layer["class_name"] == "BatchNormalization")
+        layer["config"]["epsilon"] = 0.5
+
+    other = keras_models.described_h5(tmp_path / "epsilon", change)
+    assert len({taggers["torch"].id, load(swapped).id, load(other).id}) == 3
+    assert largest(load(other).score(PICTURES[0][None]), EXPECTED["scores"][:1]) > 1e-3  # it is read from the file
+
+
+def as_keras_2_says_it(described):
+    """Change a description to what Keras 2 wrote: no modules, axes in lists, links between layers as lists."""
+
+    def plain(part):
+        if isinstance(part, dict) and part.get("class_name") == "DTypePolicy":
+            return part["config"]["name"]
+        if isinstance(part, dict):
+            return {key: plain(value) for key, value in part.items() if key not in ("module", "registered_name")}
+        return [plain(value) for value in part] if isinstance(part, list) else part
+
+    described["config"] = plain(described["config"])
+    for layer in described["config"]["layers"]:
+        arguments = [tensor for node in layer["inbound_nodes"] for tensor in node["args"]]
+        tensors = arguments[0] if arguments and isinstance(arguments[0], list) else arguments
+        links = [[*tensor["config"]["keras_history"], {}] for tensor in tensors]
+        layer["inbound_nodes"] = [links] if links else []
+        if layer["class_name"] == "BatchNormalization":
+            layer["config"]["axis"] = [3]
+        if layer["class_name"] == "InputLayer":
+            layer["config"]["batch_input_shape"] = layer["config"].pop("batch_shape")
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_descriptions_in_the_words_of_keras_2(tmp_path, taggers, backend):
+    tagger = load(keras_models.described_h5(tmp_path / "p", as_keras_2_says_it), backend)
+    assert tagger.id == taggers["torch"].id
+    assert largest(tagger.score(PICTURES[0][None]), EXPECTED["scores"][:1]) < 1e-5
+
+
+def test_default_backend(projects, monkeypatch):
+    assert load_tagger(f"deepdanbooru:{projects['h5']}").settings["backend"] == "tensorflow"
+    for name in ("tensorflow", "deepdanbooru"):
+        with monkeypatch.context() as hidden:
+            hidden.setitem(sys.modules, name, None)
+            assert load_tagger(f"deepdanbooru:{projects['h5']}").settings["backend"] == "torch"
+            with pytest.raises(LatentEditError, match=f"needs {name}; pip install 'latentedit\\[deepdanbooru\\]'"):
+                load(projects["h5"], "tensorflow")
+
+
+def test_precision_of_the_weights(projects, taggers):
+    half = load(projects["h5"], dtype=torch.bfloat16)
+    assert half.network.head.dtype == half.prepare(PICTURES[0][None]).dtype == torch.bfloat16
+    scores = half.score(PICTURES[0][None])
+    assert scores.dtype == torch.float32 and half.id == taggers["torch"].id
+    assert 1e-6 < largest(scores, EXPECTED["scores"][:1]) < 0.05
+
+
+# The package
+
+
+@pytest.fixture(scope="module")
+def package(projects):
+    """The deepdanbooru package, its model of the fixture and its tags."""
+    import deepdanbooru as dd
+
+    folder = str(projects["h5"])
+    model = dd.project.load_model_from_project(folder, compile_model=False)
+    return dd, model, dd.project.load_tags_from_project(folder)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L"])
+@pytest.mark.parametrize(("height", "width"), [(128, 128), (45, 80), (301, 97), (500, 640)])
+def test_evaluate_image_agrees(package, taggers, tmp_path, mode, height, width):
+    dd, model, tags = package
+    draw = np.random.default_rng(height)
+    shape = (height, width, len(mode)) if mode != "L" else (height, width)
+    file = tmp_path / "picture.png"
+    Image.fromarray(draw.integers(0, 256, shape, np.uint8)).save(file)
+    assert Image.open(file).mode == mode
+    expected = dict(dd.commands.evaluate_image(io.BytesIO(file.read_bytes()), model, tags, 0.0))
+    assert list(expected) == list(taggers["torch"].tags)
+    pixels = read_pixels(file, drops_alpha=True)[None]
+    assert largest(taggers["tensorflow"].score(pixels)[0], list(expected.values())) < 1e-5
+    assert largest(taggers["torch"].score(pixels)[0], list(expected.values())) < 1e-5
+    if mode == "RGBA":  # laid on white, it is another picture
+        white = read_pixels(file, drops_alpha=False)[None]
+        assert largest(taggers["tensorflow"].score(white)[0], list(expected.values())) > 1e-4
+
+
+@pytest.mark.parametrize(("height", "width"), [(128, 128), (127, 128), (97, 300), (2, 2), (700, 500)])
+def test_preparation_agrees(package, taggers, height, width):
+    dd, _, _ = package
+    pictures = noise(2, height, width)
+    file = io.BytesIO()
+    Image.fromarray(pictures[1].permute(1, 2, 0).numpy()).save(file, "PNG")
+    expected = dd.data.load_image_for_evaluate(io.BytesIO(file.getvalue()), 128, 128)
+    assert largest(taggers["tensorflow"].prepare(pictures)[1], expected) < 1e-6
+    assert largest(taggers["torch"].prepare(pictures)[1].permute(1, 2, 0), expected) < 5e-5
+
+
+def test_printed_scores_of_the_command_agree(projects, taggers, tmp_path):
+    files = [shutil.copy(PROJECT / f"image_{i}.png", tmp_path) for i in range(5)]
+    command = [sys.executable, "-m", "deepdanbooru", "evaluate", *files, "--project-path", str(projects["keras"])]
+    done = subprocess.run([*command, "--threshold", "0"], capture_output=True, text=True, timeout=280)
+    assert done.returncode == 0, done.stderr
+    found = [re.match(r"\((\d\.\d{3})\) (.*)", line) for line in done.stdout.splitlines()]
+    printed = [(match[2], float(match[1])) for match in found if match]
+    assert [tag for tag, _ in printed] == TAGS * 5
+    expected = np.array([score for _, score in printed]).reshape(5, len(TAGS))
+    for tagger in taggers.values():
+        scores = torch.cat([tagger.score(picture[None]) for picture in PICTURES]).numpy()
+        assert np.abs(scores - expected).max() <= 0.0005 + 1e-5
+        rounded = np.array([[float(f"{score:.3f}") for score in row] for row in scores])
+        assert np.mean(rounded == expected) > 0.98  # a score on the edge may be rounded the other way
+
+
+QUIET = """
+import os, sys, threading, torch
+before = dict(os.environ)
+from latentedit.taggers import load_tagger
+assert "tensorflow" not in sys.modules and "h5py" not in sys.modules
+tagger = load_tagger(sys.argv[1])
+for n in (1, 2, 3, 4, 5, 6, 7):
+    tagger.score(torch.zeros(n, 3, 40, 50))
+assert dict(os.environ) == before
+assert tagger.settings["backend"] == "tensorflow" and "tensorflow" in sys.modules
+assert sys.argv[2] != "hidden" or sys.modules["tensorflow_io"] is None
+"""
+
+
+@pytest.mark.parametrize("io_package", ["there", "hidden"])
+def test_it_is_quiet_and_needs_no_tensorflow_io(projects, io_package):
+    hide = "import sys; sys.modules['tensorflow_io'] = None" if io_package == "hidden" else ""
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("TF_")}
+    done = subprocess.run(
+        [sys.executable, "-c", hide + QUIET, f"deepdanbooru:{projects['h5']}", io_package],
+        capture_output=True, text=True, timeout=200, env=environment | {"PYTHONPATH": os.pathsep.join(sys.path)},
+    )  # fmt: skip
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_the_command_line(projects, run, backend):
+    name = f"deepdanbooru:{projects['keras']}?backend={backend}"
+    files = [str(PROJECT / f"image_{i}.png") for i in range(5)]
+    code, out, err = run("tag", *files, "--tagger", name, "--json", "--quiet")
+    assert (code, err) == (0, "")
+    for picture, file, scores in zip(json.loads(out)["pictures"], files, EXPECTED["scores"], strict=True):
+        present = {tag: score for tag, score in zip(TAGS, scores, strict=True) if score >= 0.5}
+        assert picture["file"] == file and picture["tags"].keys() == present.keys()
+        assert largest(list(picture["tags"].values()), [present[tag] for tag in picture["tags"]]) < 1e-4
+    code, out, err = run("tag", files[0], "--tagger", f"deepdanbooru:{PROJECT / 'none'}?backend={backend}")
+    assert code != 0 and out == "" and err.count("\n") == 1 and "no project at" in err
+
+
+def test_preparing_in_another_thread(taggers):
+    from concurrent.futures import ThreadPoolExecutor
+
+    batches = [noise(3, 60 + i, 90, seed=i) for i in range(4)]
+    for tagger in taggers.values():
+        with ThreadPoolExecutor(4) as workers:
+            prepared = list(workers.map(tagger.prepare, batches))
+        for batch, ready in zip(batches, prepared, strict=True):
+            assert largest(tagger.predict(ready), tagger.score(batch)) == 0
+
+
+# A user's own project
+
+
+def trained(folder: Path) -> Path:
+    """A project made and trained by the package's own commands, 64 x 64 pixels, on eight pictures of noise."""
+    command = [sys.executable, "-m", "deepdanbooru"]
+    subprocess.run([*command, "create-project", folder], check=True, capture_output=True, timeout=120)
+    described = json.loads((folder / "project.json").read_text())
+    described |= {"image_width": 64, "image_height": 64, "model": "resnet_custom_v4", "minibatch_size": 4}
+    described |= {"epoch_count": 1, "minimum_tag_count": 0, "database_path": str(folder / "posts.sqlite")}
+    (folder / "project.json").write_text(json.dumps(described))
+    (folder / "tags.txt").write_text("red\nblue\n\nrating:safe\n")
+    database = sqlite3.connect(folder / "posts.sqlite")
+    database.execute("CREATE TABLE posts (id INTEGER, md5 TEXT, file_ext TEXT, tag_string TEXT, tag_count_general INT)")
+    for i in range(8):
+        name = f"{i:02x}{'0' * 30}"
+        (folder / "images" / name[:2]).mkdir(parents=True)
+        pixels = noise(1, 70, 60, seed=i)[0].permute(1, 2, 0).numpy()
+        Image.fromarray(pixels).save(folder / "images" / name[:2] / f"{name}.png")
+        words = "red rating:safe" if i % 2 else "blue"
+        database.execute("INSERT INTO posts VALUES (?, ?, 'png', ?, 20)", (i, name, words))
+    database.commit()
+    database.close()
+    subprocess.run([*command, "train-project", folder], check=True, capture_output=True, timeout=900)
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1500)
+def test_a_project_that_the_package_trained(tmp_path):
+    """Training takes over a minute and writes 0.7 GB, which is deleted."""
+    import tensorflow as tf
+
+    folder = trained(tmp_path / "project")
+    try:
+        model = folder / "model-resnet_custom_v4.keras"
+        expected, found = load(folder, "tensorflow"), load(folder, "torch")
+        assert found.tags == ("red", "blue", "rating:safe") and found.id == expected.id
+        assert found.settings["size"] == "64 x 64"
+        picture = next((folder / "images" / "03").iterdir())
+        pixels = read_pixels(picture)[None]
+        wanted = keras_models.logits(tf.keras.models.load_model(model, compile=False), expected.prepare(pixels))
+        assert largest(logits_in_torch(found, pixels), wanted) < 1e-4 * max(1, np.abs(wanted).max())
+        command = [sys.executable, "-m", "deepdanbooru", "evaluate", str(picture), "--project-path", str(folder)]
+        done = subprocess.run([*command, "--threshold", "0"], check=True, capture_output=True, text=True, timeout=280)
+        printed = [float(score) for score in re.findall(r"^\((\d\.\d{3})\) ", done.stdout, re.MULTILINE)]
+        for tagger, tolerance in ((expected, 1e-5), (found, 1e-4)):
+            scores = tagger.score(pixels)[0].numpy()
+            assert np.abs(scores - printed).max() <= 0.0005 + tolerance
+            assert largest(scores, 1 / (1 + np.exp(-wanted[0].astype(float)))) < tolerance
+    finally:
+        shutil.rmtree(folder)
