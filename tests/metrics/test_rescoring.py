@@ -5,6 +5,7 @@ import pytest
 import torch
 from linear_world import Linear, Reader, along, bank
 
+from latentedit.directions.bank import DirectionBank
 from latentedit.directions.pairs import TagKnowledge, TagPair
 from latentedit.errors import LatentEditError
 from latentedit.metrics import rescore
