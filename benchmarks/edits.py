@@ -15,7 +15,6 @@ from pathlib import Path
 
 import latentedit as le
 from latentedit.directions.moments import Moments
-from latentedit.directions.pairs import TagPair
 from latentedit.files import jsonable
 
 EDITS = {"long_hair": None, "open_mouth": None, "closed_eyes": None, "red_hair": "black_hair"}
@@ -37,8 +36,8 @@ def main() -> None:
                 for tag, against in EDITS.items():
                     if tag not in bank or (against and against not in bank):
                         continue
-                    what = TagPair(tag, against) if against and opposite else tag
-                    r = le.rescore(generator, tagger, bank, [what], SEEDS, strength=strength, opposite=opposite)
+                    what = le.Edit(tag, strength, opposite=opposite and (against or opposite))
+                    r = le.rescore(generator, tagger, bank, what, SEEDS)
                     s = r.summary(0, among="lacking", having=against)
                     worst = r.worst_other(0, among="lacking", having=against)
                     row = {

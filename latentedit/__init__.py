@@ -14,7 +14,8 @@ _HOME = {
     "sample": "samples.sampling", "tag": "samples.tagging",
     "Moments": "directions.moments", "Direction": "directions.direction", "DirectionBank": "directions.bank",
     "TagPair": "directions.pairs", "fit_directions": "directions.finder", "register_finder": "directions.finder",
-    "edit": "editing.editor", "rescore": "metrics.rescoring", "evaluate": "study.report",
+    "Edit": "directions.edits", "Faces": "editing.faces", "edit": "editing.editor",
+    "rescore": "metrics.rescoring", "evaluate": "study.report",
 }  # fmt: skip
 
 __all__ = [*_HOME]

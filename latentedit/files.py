@@ -79,6 +79,12 @@ def sha256_of(path: Path) -> str:
     return digest.hexdigest()
 
 
+def file_name(text: str) -> str:
+    """A name that every file system takes; different texts stay different."""
+    plain = "".join(c if c.isascii() and (c.isalnum() or c in "-_.") else "_" for c in text)
+    return plain if plain == text else f"{plain}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
+
+
 @contextmanager
 def only_writer(folder: Path) -> Iterator[None]:
     """Make a folder when it is missing, and keep other processes from writing to it; reading stays free.

@@ -5,14 +5,18 @@ python scripts/pictures.py
 
 from __future__ import annotations
 
+import re
 import tempfile
 from importlib.metadata import distribution
 from pathlib import Path
 
+import numpy as np
 import torch
+from PIL import Image
 
 import latentedit as le
-from latentedit.editing.sheets import edit_sheet, seeded_faces, sides_sheet
+from latentedit.editing.faces import PreparedFaces
+from latentedit.editing.sheets import edit_sheet, sides_sheet
 from latentedit.generators import Generator
 from latentedit.metrics import tagger_agreement
 from latentedit.pictures.images import grid
@@ -27,9 +31,8 @@ def eyes() -> None:
     weights = package.locate_file("omniart_eye_generator/generator_model_state.pth")
     generator = le.load_generator(f"dcgan:{weights}?labels=8")
     bank = le.fit_directions(generator, finder="sefa")
-    faces = seeded_faces(generator, range(3), label=1)
-    sheet, _ = edit_sheet(generator, bank, ["sefa_00"], faces, steps=7)
-    sheet.save(FOLDER / "edit-eyes.png", optimize=True)
+    faces = le.Faces(seeds=range(3), label=1).prepare(generator)
+    edit_sheet(faces, bank, "sefa_00", steps=7).save(FOLDER / "edit-eyes.png", optimize=True)
 
 
 class Crude:
@@ -58,17 +61,59 @@ def taggers(generator: Generator, *, n: int = 600) -> None:
         sides_sheet(rows, "only avatar", "only crude").save(FOLDER / "compare-tags.png", optimize=True)
 
 
+def save(picture: Image.Image, name: str) -> None:
+    """Write a picture in 32 levels a channel: half the bytes, and nothing that an eye would see."""
+    levels = np.asarray(picture.convert("RGB")) / 8
+    Image.fromarray((levels.round() * 8).clip(0, 255).astype(np.uint8)).save(FOLDER / name, optimize=True)
+
+
+def study() -> None:
+    """The study's first table in docs/results.md as a plot, read from the page so that both show the same."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    cell = r"(\S+) \[(\S+), (\S+)\]"
+    row = re.compile(rf"\| (mouth|hair|eyes|) ?\| (\S+ \S+(?: σ)?) \| {cell} \| {cell} \|")
+    edits: dict[str, dict[str, list[float]]] = {}
+    for edit, method, *numbers in row.findall((FOLDER.parent / "results.md").read_text(encoding="utf-8")):
+        edits.setdefault(edit or list(edits)[-1], {})[method] = [float(number) for number in numbers]
+    figure, axes = pyplot.subplots(1, len(edits), figsize=(9, 2.3), sharex=True, sharey=True, layout="constrained")
+    colours = {"target rises by": "tab:blue", "others change by": "tab:orange"}
+    for axis, (edit, methods) in zip(axes, edits.items(), strict=True):
+        names = sorted(methods, key=lambda name: ("σ" in name, not name.startswith("SVD"), name))
+        for place, name in enumerate(names):
+            for start, colour in zip((0, 3), colours.values(), strict=True):
+                value, low, high = methods[name][start : start + 3]
+                axis.plot([low, high], [place, place], color=colour, alpha=0.5, lw=3, solid_capstyle="butt")
+                axis.plot(value, place, "o", color=colour, ms=5)
+        axis.set(title=edit, xlim=(-0.02, 1.02), yticks=range(len(names)), yticklabels=names)
+        axis.grid(axis="x", alpha=0.3)
+        axis.spines[["top", "right"]].set_visible(False)
+    handles = [pyplot.Line2D([], [], marker="o", color=colour, lw=3) for colour in colours.values()]
+    figure.legend(handles, list(colours), loc="outside lower center", ncols=2, frameon=False)
+    figure.savefig(FOLDER / "study.png", dpi=110)
+
+
+def faces(generator: Generator, seeds: range) -> PreparedFaces:
+    """Faces of seeds."""
+    return le.Faces(seeds=seeds).prepare(generator)
+
+
 def main() -> None:
     FOLDER.mkdir(parents=True, exist_ok=True)
     generator = le.load_generator("avatar")
     bank = le.DirectionBank.load_default(generator)
     grid(generator.decode(generator.sample_codes(range(64))), 16).save(FOLDER / "random-faces.png", optimize=True)
-    faces = seeded_faces(generator, range(1, 9))
-    edit_sheet(generator, bank, ["long_hair"], faces)[0].save(FOLDER / "edit-long_hair.png", optimize=True)
+    save(edit_sheet(faces(generator, range(40, 48)), bank, ["red_hair", "glasses", "smile"]), "edits.png")
+    away = le.Edit("red_hair", opposite="black_hair")
+    save(edit_sheet(faces(generator, range(4)), bank, away, steps=7), "strip-red_hair.png")
+    several = ["long_hair", "open_mouth", "closed_eyes", "glasses"]
+    edit_sheet(faces(generator, range(1, 9)), bank, several).save(FOLDER / "edit-several.png", optimize=True)
     eyes()
     taggers(generator)
-    tags = ["long_hair", "open_mouth", "closed_eyes", "glasses"]
-    edit_sheet(generator, bank, tags, faces)[0].save(FOLDER / "edit-several.png", optimize=True)
+    study()
 
 
 if __name__ == "__main__":

@@ -13,7 +13,18 @@ from typing import NoReturn
 
 import click
 
-from latentedit.cli import comparing, editing, evaluating, files, judging, listing, pipeline, tagging  # noqa: F401  (they add their commands)
+from latentedit.cli import (  # noqa: F401  (they add their commands)
+    comparing,
+    editing,
+    evaluating,
+    files,
+    fitting,
+    judging,
+    listing,
+    sampling,
+    studying,
+    tagging,
+)
 from latentedit.cli.common import cli
 from latentedit.errors import LatentEditError
 

@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from latentedit.cli.common import Context, cli, common, recorded_generator, refuse_existing
+from latentedit.cli.common import JUDGE_HELP, Context, cli, common, recorded_generator, refuse_existing
+from latentedit.cli.editing import AskedEdits, edit_options
 from latentedit.cli.terminal import Progress, table
 from latentedit.errors import LatentEditError
+
+if TYPE_CHECKING:
+    from latentedit.directions.bank import DirectionBank
 
 MOST = 6
 
 
 @cli.command()
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option(
-    "--tag", "tags", multiple=True, help=f"edit to compare; repeat it  [default: the first {MOST} that all have]"
-)
+@edit_options()
 @click.option("--generator", help="[default: the one that the directions name, else avatar]")
-@click.option("--judge", default="avatar", show_default=True, help="tagger that scores; judge:avatar is independent")
-@click.option("--strength", type=float, help="in σ  [default: 3]")
-@click.option("--opposite", metavar="TAG[:RATIO]", help="tag to take away  [default: the usual opposite]")
-@click.option("--no-opposite", is_flag=True, help="move along the tag's direction alone")
-@click.option("--layers", help="slots to move, as in 0-3,5  [default: all]")
-@click.option("--raw", is_flag=True, help="strength in the regression's own coefficients")
+@click.option("--judge", default="avatar", show_default=True, help=JUDGE_HELP)
 @click.option(
     "--contents", type=click.Path(path_type=Path), help="folder of content pictures  [default: test pictures]"
 )
@@ -36,21 +35,18 @@ MOST = 6
 @click.option("--force", is_flag=True, help="overwrite OUT")
 @common
 def compare(
-    context: Context, files: tuple[Path, ...], tags: tuple[str, ...], generator: str | None, judge: str,
-    strength: float | None, opposite: str | None, no_opposite: bool, layers: str | None, raw: bool,
+    context: Context, asked: AskedEdits, files: tuple[Path, ...], generator: str | None, judge: str,
     contents: Path | None, seed: int, count: int, faces: int, all_pictures: bool, out: Path, force: bool,
 ) -> None:  # fmt: skip
-    """Compare FILES of directions on the same pictures: a table with paired differences, and a picture."""
-    if opposite and no_opposite:
-        raise click.UsageError("--opposite and --no-opposite exclude each other")
-    refuse_existing(out, force)
-    import numpy as np
+    """Compare FILES of directions on the same pictures: a table with paired differences, and a picture.
 
-    from latentedit import DirectionBank, __version__, load_generator, load_tagger
-    from latentedit.editing.editor import DEFAULT_STRENGTH
+    Without --tag: the first six tags that all have.
+    """
+    refuse_existing(out, force)
+    from latentedit import DirectionBank, Faces, __version__, load_generator, load_tagger
+    from latentedit.editing.sheets import editors_sheet
     from latentedit.files import atomic_write, sha256_of
-    from latentedit.samples.contents import Contents
-    from latentedit.study.comparison import MEASURES, comparison_sheet, unique_names
+    from latentedit.study.comparison import MEASURES, unique_names
     from latentedit.study.comparison import compare as run
     from latentedit.study.report import against_zero
 
@@ -59,14 +55,14 @@ def compare(
     g = load_generator(recorded_generator(generator, recorded, files[0]) or "avatar", device=context.device)
     tagger = load_tagger(judge, device=context.device)
     first, *rest = banks.values()
-    chosen = list(tags) or [t for t in first.tags if all(t in b for b in rest) and t in tagger.tags][:MOST]
+    common_tags = [t for t in first.tags if all(t in b for b in rest) and t in tagger.tags][:MOST]
+    known = dict.fromkeys(tag for bank in banks.values() for tag in bank.tags)
+    chosen = asked.edits(known, default=common_tags)
     if not chosen:
         raise LatentEditError(
             f"{', '.join(banks)} have no tag in common that {tagger.id} measures; name one with --tag"
         )
     folder = contents or getattr(g, "default_test_contents", None)
-    pictures = None if folder is None else Contents.find(g, folder)
-    away, unit = None if no_opposite else opposite or "auto", "raw" if raw else "sigma"
     bars: dict[str, Progress] = {}
 
     def progress(name: str, done: int, total: int) -> None:
@@ -74,15 +70,13 @@ def compare(
             bars.setdefault(name, Progress(name))(done, total)
 
     found = run(
-        g, tagger, banks, chosen, range(seed, seed + count), strength=strength, opposite=away, unit=unit, layers=layers,
-        content=None if pictures is None else pictures(np.arange(count) % len(pictures)),
-        among="all" if all_pictures else "lacking", batch_size=context.batch_size, progress=progress,
+        g, tagger, banks, chosen, Faces(seeds=range(seed, seed + count), content=folder),
+        among="all" if all_pictures else "lacking", batch_size=context.batch_size, relations=asked.relations,
+        progress=progress,
     )  # fmt: skip
-    most = DEFAULT_STRENGTH if strength is None else strength
-    sheet = comparison_sheet(
-        g, banks, [row.label for row in found.rows], range(seed, seed + faces), np.linspace(-most, most, 7).tolist(),
-        opposite=away, unit=unit, layers=layers, content=None if pictures is None else pictures(np.arange(faces)),
-    )  # fmt: skip
+    shown = [one for one in chosen if str(one) not in found.left_out]
+    few = Faces(seeds=range(seed, seed + faces), content=folder).prepare(g, batch_size=context.batch_size)
+    sheet = editors_sheet(few, banks, shown, relations=asked.relations)
     with atomic_write(out) as temporary:
         sheet.save(temporary, "PNG")
     for label, why in found.left_out.items():
@@ -104,10 +98,18 @@ def compare(
         "judge_fitted_directions": tagger.id in fitted,
         "files": {n: {"path": p, "sha256": sha256_of(p)} for n, p in zip(banks, files, strict=True)},
         "finders": {n: {"finder": next(iter(b)).finder, "params": next(iter(b)).params} for n, b in banks.items()},
-        "first_seed": seed, "pictures": count, "strength": most, "unit": unit, "latentedit": __version__,
+        "edits": [str(one) for one in shown], "cosines": _cosines(banks, [one.tag for one in shown]),
+        "first_seed": seed, "pictures": count, "latentedit": __version__,
     }  # fmt: skip
     note = (
         f"wrote {out}. Intervals of values are 95 %; those of the {found.comparisons} differences "
         f"{100 * found.level:.2f} %, so that one of them misleads with a probability of 5 % at most."
     )
     context.result(document, f"{table(header, rows)}\n{note}")
+
+
+def _cosines(banks: dict[str, DirectionBank], tags: Sequence[str]) -> dict[str, dict[str, float]]:
+    """Tag → file → cosine of its direction with the first file's."""
+    first, *rest = banks
+    flat = {name: {tag: bank[tag].vector.flatten().double() for tag in tags} for name, bank in banks.items()}
+    return {tag: {name: float(flat[first][tag] @ flat[name][tag]) for name in rest} for tag in tags}

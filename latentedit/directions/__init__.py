@@ -1,4 +1,4 @@
-"""Finders: methods that turn moments or weights into directions; one file each. See :mod:`.base` to add one."""
+"""Finders: methods that turn moments or weights into directions; one file each. See :mod:`.finder` to add one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A bank of directions: one per tag, in a file, and the codes that it moves along straight lines.
+"""A bank of directions: one per tag, in a file; it moves codes along straight lines.
 
 **Files** are safetensors: ``direction`` (k, d) or (k, layers, d) float32, ``sigma`` (k,) and
 ``coefficient_norm`` (k,) float64 (NaN: none), and string metadata with everything else as JSON.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from latentedit.directions.direction import UNITS, Direction, check_same_space
+from latentedit.directions.direction import Direction, check_same_space
+from latentedit.directions.edits import Edit, EditLike
 from latentedit.errors import DamagedFileError, LatentEditError, MismatchError, UnknownNameError
 from latentedit.generators.base import Generator
 from latentedit.shipped import shipped
@@ -58,7 +59,7 @@ def parse_layers(layers: str | Sequence[int | str], slots: Sequence[str]) -> lis
 
 
 class DirectionBank:
-    """Directions of one generator, one per tag, in order.
+    """Directions of one generator, one per tag, in order; an editor that moves codes along lines.
 
     Args:
         directions: at least one; tags differ, generator, space and shape are the same.
@@ -122,65 +123,64 @@ class DirectionBank:
                 f"these directions fit the generator {self.generator_id}, not {generator.id}; fit that one's"
             )
 
-    def edit(
-        self,
-        codes: Tensor,
-        strengths: Mapping[str, float],
-        *,
-        layers: str | Sequence[int | str] | None = None,
-        unit: str = "sigma",
-    ) -> Tensor:
-        """Codes moved along directions by explicit strengths; nothing is added, the input is left alone.
+    def edit(self, codes: Tensor, edits: EditLike) -> Tensor:
+        """Codes moved along straight lines; the input is left alone.
+
+        An edit of strength s moves codes by ``s * sigma_a * v_a + s * r * sigma_b * v_b`` (a: its tag, b: its opposite,
+        r: its ratio); several are added up. See :class:`~latentedit.directions.edits.Edit` for what is left open.
 
         Args:
             codes: (n, d) or (n, layers, d), floating point.
-            strengths: strength of each tag, in ``unit``.
-            layers: slots to move, see :func:`parse_layers`; all when None.
-            unit: "sigma", "latent" or "raw"; see the module's docstring.
+            edits: an edit, a tag, ``{tag: strength}`` (to which nothing is added), or a list of them.
 
         Returns:
-            (n, d); (n, layers, d) when codes or directions are per slot or ``layers`` is given. Dtype and
+            (n, d); (n, layers, d) when codes or directions are per slot or an edit names layers. Dtype and
             device of ``codes``.
 
         Raises:
             LatentEditError: unknown tag, slot or unit; codes or strengths of a wrong shape or not finite.
         """
-        shift = self._shift(strengths, unit)  # (d,) or (layers, d)
+        parts = Edit(edits).resolve(self.tags).parts
         self._check_codes(codes)
-        rows = len(shift) if shift.ndim == 2 else (codes.shape[1] if codes.ndim == 3 else len(self.layers))
-        if layers is None and shift.ndim == 1:
-            return codes + shift.to(codes)
+        per_slot = any(one.layers is not None for one in parts) or next(iter(self)).vector.ndim == 2
+        if not per_slot:
+            return codes + torch.stack([self._step(one) for one in parts]).sum(0).to(codes)
+        slots = self._slots(codes)
+        total = torch.stack([self._step(one) * self._chosen(one, slots) for one in parts]).sum(0)  # (layers, d)
+        return (codes if codes.ndim == 3 else codes[:, None].expand(-1, len(slots), -1)) + total.to(codes)
+
+    def _step(self, one: Edit) -> Tensor:
+        """What one edit adds to every code, float64, of the directions' shape."""
+        assert one.strength is not None
+        moves = {one.tag: one.strength}
+        if one.opposite is not None and one.ratio is not None:
+            moves[one.opposite] = one.strength * one.ratio
+        total = torch.zeros_like(self[one.tag].vector, dtype=torch.float64)
+        for tag, strength in moves.items():
+            direction = self[tag]
+            if one.unit == "raw" and direction.coefficient_norm is None:
+                raise LatentEditError(f"{tag!r} is a sum of directions without coefficients; use unit='sigma'")
+            size = {"sigma": direction.sigma, "latent": 1.0, "raw": direction.coefficient_norm or 0.0}[one.unit]
+            total += strength * size * direction.vector.double()
+        return total
+
+    def _slots(self, codes: Tensor) -> Sequence[str]:
+        """Names of the slots that codes have, or get."""
+        vector = next(iter(self)).vector
+        rows = len(vector) if vector.ndim == 2 else (codes.shape[1] if codes.ndim == 3 else len(self.layers))
         if not rows:
             raise LatentEditError("these directions do not know the generator's slots; give codes (n, layers, d)")
         slots = self.layers or [str(i) for i in range(rows)]
         if codes.ndim == 3 and codes.shape[1] != len(slots):
             known = ", ".join(slots)
             raise LatentEditError(f"codes have {codes.shape[1]} slots; the generator has {len(slots)}: {known}")
-        keep = torch.zeros(len(slots), 1, dtype=torch.float64)
-        keep[range(len(slots)) if layers is None else parse_layers(layers, slots)] = 1
-        per_slot = codes if codes.ndim == 3 else codes[:, None].expand(-1, len(slots), -1)
-        return per_slot + (shift * keep).to(codes)
+        return slots
 
-    def _shift(self, strengths: Mapping[str, float], unit: str) -> Tensor:
-        """What is added to every code, float64, of the directions' shape."""
-        if unit not in UNITS:
-            raise UnknownNameError("unit", unit, UNITS)
-        if not isinstance(strengths, Mapping):
-            raise LatentEditError(f"strengths are {strengths!r}; write {{tag: strength}}")
-        total = torch.zeros_like(next(iter(self)).vector, dtype=torch.float64)
-        for tag, strength in strengths.items():
-            direction = self[tag]
-            try:
-                number = float(strength)
-            except (TypeError, ValueError):
-                number = math.nan
-            if not math.isfinite(number):
-                raise LatentEditError(f"the strength of {tag!r} is {strength!r}; give a finite number")
-            if unit == "raw" and direction.coefficient_norm is None:
-                raise LatentEditError(f"{tag!r} is a sum of directions without coefficients; use unit='sigma'")
-            size = {"sigma": direction.sigma, "latent": 1.0, "raw": direction.coefficient_norm or 0.0}[unit]
-            total += number * size * direction.vector.double()
-        return total
+    def _chosen(self, one: Edit, slots: Sequence[str]) -> Tensor:
+        """1 for each slot that an edit moves, else 0: (layers, 1) float64."""
+        keep = torch.zeros(len(slots), 1, dtype=torch.float64)
+        keep[range(len(slots)) if one.layers is None else parse_layers(one.layers, slots)] = 1
+        return keep
 
     def _check_codes(self, codes: Tensor) -> None:
         if not isinstance(codes, Tensor) or not codes.is_floating_point():

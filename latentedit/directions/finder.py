@@ -22,8 +22,8 @@ defaults when it is asked for by name; ``fit_directions`` also takes an object, 
 
     R2 = 1 - sum_k RSS_k / sum_k TSS_k        TSS_k about the mean of the other folds, so "no better than the mean" is 0
 
-All of it comes from :class:`~latentedit.directions.moments.Statistics`; no row is read twice. For the regressions the
-coefficients are fitted again for each fold. For SVD and SeFa the direction comes from all rows and only the
+All of it comes from :class:`~latentedit.directions.statistics.Statistics`; no row is read twice. For the regressions
+the coefficients are fitted again for each fold. For SVD and SeFa the direction comes from all rows and only the
 line through its projection is held out, so their score is slightly optimistic with few rows.
 """
 
@@ -42,7 +42,8 @@ from numpy.typing import NDArray
 
 from latentedit.directions.bank import DirectionBank
 from latentedit.directions.direction import Direction
-from latentedit.directions.moments import Array, Moments, Statistics, Target
+from latentedit.directions.moments import Moments, Target
+from latentedit.directions.statistics import Array, Statistics
 from latentedit.errors import LatentEditError, MismatchError, UnknownNameError
 from latentedit.generators.base import Generator
 from latentedit.registry import Registry

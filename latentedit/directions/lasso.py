@@ -32,7 +32,8 @@ import numpy as np
 
 from latentedit.directions.direction import Direction
 from latentedit.directions.finder import make_directions, residuals, varies
-from latentedit.directions.moments import Array, Moments, Statistics
+from latentedit.directions.moments import Moments
+from latentedit.directions.statistics import Array, Statistics
 from latentedit.errors import LatentEditError
 
 SMALLEST = 1e-3

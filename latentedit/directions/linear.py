@@ -17,7 +17,8 @@ import numpy as np
 
 from latentedit.directions.direction import Direction
 from latentedit.directions.finder import held_out_r2, make_directions
-from latentedit.directions.moments import Array, Moments
+from latentedit.directions.moments import Moments
+from latentedit.directions.statistics import Array
 from latentedit.errors import LatentEditError
 
 

@@ -1,4 +1,4 @@
-"""What is known about tags: opposing pairs, and groups of tags that exclude each other.
+"""How tags are related: opposing pairs, and groups of tags that exclude each other.
 
 It comes from ``directions/pairs.toml`` and, if wanted, from a user's file of the same form: ordered pairs
 such as ``long_hair`` / ``short_hair`` with a ratio, and named groups such as the hair colours.
@@ -38,7 +38,7 @@ class TagPair:
 
 
 @dataclass(frozen=True)
-class TagKnowledge:
+class TagRelations:
     """Opposing pairs and groups of tags that exclude each other.
 
     Attributes:
@@ -74,7 +74,7 @@ class TagKnowledge:
                 )
 
     @classmethod
-    def load(cls, path: str | Path | None = None) -> TagKnowledge:
+    def load(cls, path: str | Path | None = None) -> TagRelations:
         """The shipped ``directions/pairs.toml`` and, when given, a user's file that has the last word.
 
         The user's groups replace shipped ones of the same name, and take their tags out of other shipped
@@ -83,12 +83,12 @@ class TagKnowledge:
 
         Raises:
             DamagedFileError: the file is missing or not TOML.
-            LatentEditError: it breaks a rule of :class:`TagKnowledge`.
+            LatentEditError: it breaks a rule of :class:`TagRelations`.
         """
-        ours = _read_shipped_knowledge()
-        return ours if path is None else ours._overridden_by(_read_knowledge(Path(path)))
+        ours = _read_shipped()
+        return ours if path is None else ours._overridden_by(_read(Path(path)))
 
-    def _overridden_by(self, other: TagKnowledge) -> TagKnowledge:
+    def _overridden_by(self, other: TagRelations) -> TagRelations:
         taken = {tag for tags in other.groups.values() for tag in tags}
         groups = {
             name: tuple(tag for tag in tags if tag not in taken)
@@ -109,7 +109,13 @@ class TagKnowledge:
             for tag in (pair.positive, pair.negative)
         }
         groups = {name: tuple(tag for tag in tags if tag not in apart) for name, tags in groups.items()}
-        return TagKnowledge(kept + other.pairs, groups | dict(other.groups))
+        return TagRelations(kept + other.pairs, groups | dict(other.groups))
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """All tags of pairs and groups."""
+        paired = [tag for pair in self.pairs for tag in (pair.positive, pair.negative)]
+        return tuple(dict.fromkeys([*paired, *(tag for tags in self.groups.values() for tag in tags)]))
 
     def opposite_of(self, tag: str) -> TagPair | None:
         """The pair of a tag, turned so that the tag is its positive one; None when it has no opposite."""
@@ -130,11 +136,11 @@ class TagKnowledge:
 
 
 @cache
-def _read_shipped_knowledge() -> TagKnowledge:
-    return _read_knowledge(shipped("directions/pairs.toml"))
+def _read_shipped() -> TagRelations:
+    return _read(shipped("directions/pairs.toml"))
 
 
-def _read_knowledge(path: Path) -> TagKnowledge:
+def _read(path: Path) -> TagRelations:
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:  # lists in lists without end recurse
@@ -148,7 +154,7 @@ def _read_knowledge(path: Path) -> TagKnowledge:
             name: tuple(_text(tag, f"a tag of group {name!r}") for tag in _table(tags, list, f"group {name!r}"))
             for name, tags in _table(content.get("groups", {}), dict, "[groups]").items()
         }
-        return TagKnowledge(pairs, groups)
+        return TagRelations(pairs, groups)
     except LatentEditError as error:
         raise LatentEditError(f"{path}: {error}") from error
 

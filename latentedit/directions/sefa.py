@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from latentedit.directions.direction import Direction
-from latentedit.directions.moments import Array
+from latentedit.directions.statistics import Array
 from latentedit.errors import LatentEditError, UnknownNameError
 from latentedit.generators.base import Generator
 

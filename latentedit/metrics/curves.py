@@ -14,25 +14,16 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
-from torch import Tensor
 
-from latentedit.directions.bank import DirectionBank
-from latentedit.directions.pairs import TagKnowledge
-from latentedit.editing.editor import Edit, label_of
+from latentedit.directions.edits import EditLike, as_edits
+from latentedit.directions.pairs import TagRelations
+from latentedit.editing.editor import Editor
+from latentedit.editing.faces import Faces, FacesLike
 from latentedit.errors import LatentEditError, UnknownNameError
 from latentedit.generators import Generator
 from latentedit.metrics.intervals import Estimates, Statistic, estimates, mean_interval, share_interval
 from latentedit.metrics.rescoring import COMMON, Among, carried, own_tags
-from latentedit.metrics.scoring import (
-    Progress,
-    Scorer,
-    along_at,
-    as_edits,
-    check_statistics,
-    checked_strengths,
-    iter_scored,
-    target_of,
-)
+from latentedit.metrics.scoring import Progress, Scorer, along, check_statistics, checked_strengths, iter_scored
 from latentedit.taggers import Tagger
 from latentedit.taggers.base import thresholds_of
 
@@ -93,7 +84,7 @@ class Curves:
         thresholds: np.ndarray,
         among: Among = "all",
         others: Sequence[Sequence[str]] | None = None,
-        knowledge: TagKnowledge | None = None,
+        relations: TagRelations | None = None,
         n_boot: int = 1000,
     ) -> Curves:
         """The curves of scores (n, k) before and (s, t, n, k) after, in the order of ``strengths`` (s,).
@@ -105,7 +96,7 @@ class Curves:
             among: see :class:`Curves`.
             others: for each edit the tags that count as off target; give the same ones to curves that are compared.
                 None: those outside the target's group that 3 % of all pictures carry unedited or at some strength.
-            knowledge: groups of tags; the shipped ones when None.
+            relations: groups of tags; the shipped ones when None.
             n_boot: bootstrap repetitions.
 
         Raises:
@@ -122,7 +113,7 @@ class Curves:
         rows = [
             curve_table(
                 before, after[:, i], given, targets[i], tags=tags, thresholds=thresholds, among=among,
-                others=None if others is None else others[i], knowledge=knowledge,
+                others=None if others is None else others[i], relations=relations,
             )
             for i in range(t)
         ]  # fmt: skip
@@ -178,52 +169,44 @@ class Curves:
 def strength_curves(
     generator: Generator,
     judge: Tagger,
-    bank: DirectionBank,
-    edits: Sequence[Edit],
-    seeds: Sequence[int],
+    editor: Editor,
+    edits: EditLike,
+    faces: FacesLike,
     strengths: Sequence[float],
     *,
-    opposite: str | None = "auto",
-    content: Tensor | None = None,
-    layers: Sequence[int | str] | str | None = None,
-    unit: str = "sigma",
-    noise: str | int = "stored",
     among: Among = "all",
     others: Sequence[Sequence[str]] | None = None,
     batch_size: int = 32,
     n_boot: int = 1000,
+    relations: TagRelations | None = None,
     progress: Progress | None = None,
-    knowledge: TagKnowledge | None = None,
 ) -> Curves:
     """Score the same pictures at every strength of every edit; ``1 + t * s`` decodes a picture.
 
     Args:
-        generator, judge, bank, seeds, opposite, content, layers, unit, noise, batch_size, n_boot, progress, knowledge:
-            as of :func:`~latentedit.metrics.rescoring.rescore`.
-        edits: tags or pairs; explicit strengths are multiplied by each strength.
-        strengths: s numbers in ``unit``, negative ones too.
+        generator, judge, editor, faces, batch_size, n_boot, relations, progress: as of
+            :func:`~latentedit.metrics.rescoring.rescore`.
+        edits: t of them; strengths of their own are multiplied by each strength.
+        strengths: s numbers in the unit of the edits, negative ones too.
         among, others: as of :meth:`Curves.of_scores`.
 
     Raises:
         LatentEditError: as rescore, and a strength twice or not finite.
     """
-    edits, given = as_edits(edits), checked_strengths(strengths)
-    check_statistics(len(seeds), n_boot, among)
-    _check_others(others, len(edits), tuple(judge.tags))
-    moves = [
-        [along_at(bank, e, s, opposite=opposite, layers=layers, unit=unit, knowledge=knowledge) for s in given.tolist()]
-        for e in edits
-    ]
-    scorer = Scorer(generator, judge, seeds, content=content, noise=noise, batch_size=batch_size)
-    targets, tags, thresholds = [target_of(e) for e in edits], tuple(judge.tags), thresholds_of(judge)
-    rows = [
+    rows, given = as_edits(edits), checked_strengths(strengths)
+    check_statistics(n_boot, among)
+    _check_others(others, len(rows), tuple(judge.tags))
+    moves = [[along(editor, one.at(s), relations) for s in given.tolist()] for one in rows]
+    scorer = Scorer(judge, Faces.of(faces).prepare(generator, batch_size=batch_size))
+    tags, thresholds = tuple(judge.tags), thresholds_of(judge)
+    tables = [
         curve_table(
-            before, after, given, targets[i], tags=tags, thresholds=thresholds, among=among,
-            others=None if others is None else others[i], knowledge=knowledge,
+            before, after, given, rows[i].tag, tags=tags, thresholds=thresholds, among=among,
+            others=None if others is None else others[i], relations=relations,
         )
-        for i, before, after in iter_scored(scorer, edits, given.tolist(), moves, progress=progress)
+        for i, before, after in iter_scored(scorer, rows, given.tolist(), moves, progress=progress)
     ]  # fmt: skip
-    return Curves._of_tables(rows, given, targets, [label_of(e) for e in edits], among, n_boot)
+    return Curves._of_tables(tables, given, [one.tag for one in rows], [str(one) for one in rows], among, n_boot)
 
 
 def curve_table(
@@ -236,7 +219,7 @@ def curve_table(
     thresholds: np.ndarray,
     among: Among = "all",
     others: Sequence[str] | None = None,
-    knowledge: TagKnowledge | None = None,
+    relations: TagRelations | None = None,
 ) -> tuple[np.ndarray, tuple[str, ...]]:
     """What one edit did, picture by picture: a table (m, 3, p) as of :class:`Curves`, and the off-target tags.
 
@@ -244,14 +227,14 @@ def curve_table(
         before, after: scores (n, k) and (s, n, k).
         strengths: (s,).
         target: the edit's tag; without one that the judge measures, what it decides is NaN.
-        tags, thresholds, among, others, knowledge: as of :meth:`Curves.of_scores`.
+        tags, thresholds, among, others, relations: as of :meth:`Curves.of_scores`.
     """
     if among not in ("all", "lacking"):
         raise UnknownNameError("kind of pictures", among, ("all", "lacking"))
     places = {tag: j for j, tag in enumerate(tags)}
     if others is None:
         seen = np.maximum.reduce([carried(scores, thresholds) for scores in (before, *after)])
-        own = own_tags(target, knowledge=knowledge)
+        own = own_tags(target, relations=relations)
         others = [tag for tag, often in zip(tags, seen, strict=True) if often >= COMMON and tag not in own]
     x, j, columns = points(strengths), places.get(target), [places[tag] for tag in others]
     if among == "all":

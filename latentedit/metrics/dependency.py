@@ -22,26 +22,17 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
-from torch import Tensor
 
-from latentedit.directions.bank import DirectionBank
-from latentedit.directions.pairs import TagKnowledge
-from latentedit.editing.editor import Edit, label_of
+from latentedit.directions.edits import EditLike, as_edits
+from latentedit.directions.pairs import TagRelations
+from latentedit.editing.editor import Editor
+from latentedit.editing.faces import Faces, FacesLike
 from latentedit.errors import LatentEditError, UnknownNameError
 from latentedit.generators import Generator
 from latentedit.metrics.curves import at_place, first_reaching, stacked, table_means, table_statistics
 from latentedit.metrics.intervals import Estimates
 from latentedit.metrics.rescoring import COMMON, Among, carried, own_tags
-from latentedit.metrics.scoring import (
-    Progress,
-    Scorer,
-    along_at,
-    as_edits,
-    check_statistics,
-    checked_strengths,
-    iter_scored,
-    target_of,
-)
+from latentedit.metrics.scoring import Progress, Scorer, along, check_statistics, checked_strengths, iter_scored
 from latentedit.taggers import Tagger
 from latentedit.taggers.base import thresholds_of
 
@@ -103,7 +94,7 @@ class AttributeDependency:
         at: float = 1.0,
         among: Among = "lacking",
         share: float = COMMON,
-        knowledge: TagKnowledge | None = None,
+        relations: TagRelations | None = None,
         n_boot: int = 1000,
     ) -> AttributeDependency:
         """The dependency of scores (n, k) before and (s, t, n, k) after, in the order of ``strengths`` (s,).
@@ -115,7 +106,7 @@ class AttributeDependency:
             at: normalised change of the target to compare at.
             among: pictures to move: those that lack the target's tag, as in the paper, or all.
             share: of the unedited pictures that have to carry an attribute.
-            knowledge: groups of tags; the shipped ones when None.
+            relations: groups of tags; the shipped ones when None.
             n_boot: bootstrap repetitions.
 
         Raises:
@@ -131,7 +122,7 @@ class AttributeDependency:
         rows = [
             dependency_table(
                 before, after[:, i], given, targets[i], tags=tags, thresholds=thresholds, among=among, share=share,
-                knowledge=knowledge,
+                relations=relations,
             )
             for i in range(t)
         ]  # fmt: skip
@@ -159,54 +150,47 @@ class AttributeDependency:
 def attribute_dependency(
     generator: Generator,
     judge: Tagger,
-    bank: DirectionBank,
-    edits: Sequence[Edit],
-    seeds: Sequence[int],
+    editor: Editor,
+    edits: EditLike,
+    faces: FacesLike,
     *,
     strengths: Sequence[float] = STRENGTHS,
     at: float = 1.0,
-    opposite: str | None = "auto",
-    content: Tensor | None = None,
-    layers: Sequence[int | str] | str | None = None,
-    unit: str = "sigma",
-    noise: str | int = "stored",
     among: Among = "lacking",
     share: float = COMMON,
     batch_size: int = 32,
     n_boot: int = 1000,
+    relations: TagRelations | None = None,
     progress: Progress | None = None,
-    knowledge: TagKnowledge | None = None,
 ) -> AttributeDependency:
     """Move pictures towards each edit's target, strength by strength; ``1 + t * s`` decodes a picture.
 
     Args:
-        generator, judge, bank, seeds, opposite, content, layers, unit, noise, batch_size, n_boot, progress, knowledge:
-            as of :func:`~latentedit.metrics.rescoring.rescore`.
-        edits: tags or pairs; explicit strengths are multiplied by each strength.
-        strengths: s numbers above 0, in ``unit``.
+        generator, judge, editor, faces, batch_size, n_boot, relations, progress: as of
+            :func:`~latentedit.metrics.rescoring.rescore`.
+        edits: t of them; strengths of their own are multiplied by each strength.
+        strengths: s numbers above 0, in the unit of the edits.
         at, among, share: as of :meth:`AttributeDependency.of_scores`.
 
     Raises:
         LatentEditError: as rescore, and as :meth:`AttributeDependency.of_scores`.
     """
-    edits, given = as_edits(edits), _rising(strengths, at)
-    check_statistics(len(seeds), n_boot, among)
-    moves = [
-        [along_at(bank, e, s, opposite=opposite, layers=layers, unit=unit, knowledge=knowledge) for s in given.tolist()]
-        for e in edits
-    ]
-    scorer = Scorer(generator, judge, seeds, content=content, noise=noise, batch_size=batch_size)
-    targets, tags, thresholds = [target_of(e) for e in edits], tuple(judge.tags), thresholds_of(judge)
-    rows, constant = [], tuple[str, ...]()
-    for i, before, after in iter_scored(scorer, edits, given.tolist(), moves, progress=progress):
+    rows, given = as_edits(edits), _rising(strengths, at)
+    check_statistics(n_boot, among)
+    moves = [[along(editor, one.at(s), relations) for s in given.tolist()] for one in rows]
+    scorer = Scorer(judge, Faces.of(faces).prepare(generator, batch_size=batch_size))
+    tags, thresholds = tuple(judge.tags), thresholds_of(judge)
+    tables, constant = [], tuple[str, ...]()
+    for i, before, after in iter_scored(scorer, rows, given.tolist(), moves, progress=progress):
         constant = constant_tags(before, tags)
-        rows.append(
+        tables.append(
             dependency_table(
-                before, after, given, targets[i], tags=tags, thresholds=thresholds, among=among, share=share,
-                knowledge=knowledge,
+                before, after, given, rows[i].tag, tags=tags, thresholds=thresholds, among=among, share=share,
+                relations=relations,
             )
         )  # fmt: skip
-    return AttributeDependency._of_tables(rows, given, targets, [label_of(e) for e in edits], constant, at, n_boot)
+    targets, labels = [one.tag for one in rows], [str(one) for one in rows]
+    return AttributeDependency._of_tables(tables, given, targets, labels, constant, at, n_boot)
 
 
 def logits(scores: np.ndarray, epsilon: float = EPSILON) -> np.ndarray:
@@ -231,7 +215,7 @@ def dependency_table(
     thresholds: np.ndarray,
     among: Among = "lacking",
     share: float = COMMON,
-    knowledge: TagKnowledge | None = None,
+    relations: TagRelations | None = None,
 ) -> tuple[np.ndarray, tuple[str, ...]]:
     """What one edit did, picture by picture: a table (m, 3, 1 + s) as of :class:`AttributeDependency`, and A without t.
 
@@ -239,12 +223,12 @@ def dependency_table(
         before, after: scores (n, k) and (s, n, k).
         strengths: (s,) above 0.
         target: the edit's tag.
-        tags, thresholds, among, share, knowledge: as of :meth:`AttributeDependency.of_scores`.
+        tags, thresholds, among, share, relations: as of :meth:`AttributeDependency.of_scores`.
     """
     if among not in ("all", "lacking"):
         raise UnknownNameError("kind of pictures", among, ("all", "lacking"))
     unedited = logits(before)
-    sigma, often, own = unedited.std(0), carried(before, thresholds), own_tags(target, knowledge=knowledge)
+    sigma, often, own = unedited.std(0), carried(before, thresholds), own_tags(target, relations=relations)
     columns = [
         j for j, tag in enumerate(tags) if sigma[j] > CONSTANT and often[j] >= share and tag not in own
     ]  # fmt: skip

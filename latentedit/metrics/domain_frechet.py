@@ -96,10 +96,11 @@ def dfid_of_picture(
     for start in range(0, augmentations, batch_size):
         copies = range(start, min(start + batch_size, augmentations))
         seeds = [style_seed(seed, index, k) for k in copies]
+        names = [f"seed {one}" for one in seeds]
         codes = generator.sample_codes(seeds)
         content = encode(augment(picture, copies, seed=seed, index=index))[0]
         for name, move in moves.items():
-            images = decode(generator, move(codes), content=content, noise="stored", seeds=np.array(seeds))
+            images = decode(generator, move(codes), content=content, noise="stored", names=names)
             found[name].update(network.features(images))
             if found[name].dim != target.dim:
                 raise LatentEditError(

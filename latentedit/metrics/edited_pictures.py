@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from latentedit.editing.faces import PreparedFaces
 from latentedit.generators import Generator
 from latentedit.metrics.features.base import FeatureNetwork
 from latentedit.metrics.perceptual import diversity, embed
@@ -23,39 +24,25 @@ Move = Callable[[Tensor], Tensor]
 Progress = Callable[[int, int], None]
 
 
-def iter_moved(
-    generator: Generator,
-    moves: Mapping[str, Move],
-    seeds: Sequence[int],
-    *,
-    contents: Contents | None = None,
-    batch_size: int = 32,
-) -> Iterator[tuple[str, np.ndarray, Tensor]]:
-    """Decoded pictures, a batch and a move at a time: (move, rows (b,), pictures (b, 3, H, W) in [-1, 1]).
+@torch.no_grad()
+def iter_moved(faces: PreparedFaces, moves: Mapping[str, Move]) -> Iterator[tuple[str, slice, Tensor]]:
+    """Decoded pictures, a batch and a move at a time: (move, rows, pictures (b, 3, H, W) in [-1, 1]).
 
-    Of each batch the unedited pictures come first, under :data:`ORIGINAL`. Row i has the i-th seed's code and the
-    content picture i, in turn.
+    Of each batch the unedited pictures come first, under :data:`ORIGINAL`.
     """
-    places = np.arange(len(seeds))
-    for start in range(0, len(seeds), batch_size):
-        rows = places[start : start + batch_size]
-        codes = generator.sample_codes([int(seeds[i]) for i in rows])
-        content = None if contents is None else contents(rows % len(contents))
-        names = np.asarray([seeds[i] for i in rows])
+    for rows in faces.batches():
+        codes = faces.codes(rows)
         for name, move in ({ORIGINAL: lambda w: w} | dict(moves)).items():
-            yield name, rows, decode(generator, move(codes), content=content, noise="stored", seeds=names)
+            yield name, rows, faces.decode(move(codes), rows)
 
 
 @torch.no_grad()
 def features_of_moves(
-    generator: Generator,
+    faces: PreparedFaces,
     network: FeatureNetwork | None,
     moves: Mapping[str, Move],
-    seeds: Sequence[int],
     *,
     perceptual: FeatureNetwork | None = None,
-    contents: Contents | None = None,
-    batch_size: int = 32,
     progress: Progress | None = None,
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """Features of the pictures before and after each move, and how far each move takes a picture.
@@ -67,8 +54,8 @@ def features_of_moves(
     found: dict[str, list[np.ndarray]] = {}
     apart: dict[str, list[np.ndarray]] = {}
     before = torch.zeros(0)
-    done, total = 0, len(seeds) * (1 + len(moves))
-    for name, rows, images in iter_moved(generator, moves, seeds, contents=contents, batch_size=batch_size):
+    done, total = 0, len(faces) * (1 + len(moves))
+    for name, rows, images in iter_moved(faces, moves):
         if network is not None:
             found.setdefault(name, []).append(network.features(images).float().cpu().numpy())
         if perceptual is not None:
@@ -77,7 +64,7 @@ def features_of_moves(
                 before = embedded
             else:
                 apart.setdefault(name, []).append((embedded - before).square().sum(1).cpu().numpy())
-        done += len(rows)
+        done += rows.stop - rows.start
         if progress:
             progress(done, total)
     return {k: np.concatenate(v) for k, v in found.items()}, {k: np.concatenate(v) for k, v in apart.items()}
@@ -98,9 +85,11 @@ def diversity_of_moves(
     """Mean perceptual distance between pictures of one content in several random styles, before and after each move.
 
     Args:
-        generator, moves, contents: see :func:`iter_moved`.
+        generator: decodes.
         network: has ``maps`` and ``weights``.
+        moves: name → move.
         pictures: N, contents to take in turn.
+        contents: of image-to-image generators.
         styles: codes for each content, with seeds ``seed + i * styles ...`` for the i-th.
 
     Returns:
@@ -112,10 +101,9 @@ def diversity_of_moves(
         first = seed + i * styles
         content = None if contents is None else contents(np.array([i % len(contents)]))
         codes = generator.sample_codes(range(first, first + styles))
+        names = [f"seed {one}" for one in range(first, first + styles)]
         for name, move in ({ORIGINAL: lambda w: w} | dict(moves)).items():
-            images = decode(
-                generator, move(codes), content=content, noise="stored", seeds=np.arange(first, first + styles)
-            )
+            images = decode(generator, move(codes), content=content, noise="stored", names=names)
             found.setdefault(name, []).append(diversity(embed(images, network)))
             done += styles
             if progress:

@@ -17,15 +17,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from torch import Tensor
 
-from latentedit.directions.bank import DirectionBank
-from latentedit.directions.pairs import TagKnowledge
-from latentedit.editing.editor import Edit, label_of
+from latentedit.directions.edits import EditLike, as_edits
+from latentedit.directions.pairs import TagRelations
+from latentedit.editing.editor import Editor
+from latentedit.editing.faces import Faces, FacesLike
 from latentedit.errors import DamagedFileError, LatentEditError, UnknownNameError
 from latentedit.generators import Generator
 from latentedit.metrics.intervals import Estimate, estimate, few_pictures_note, mean_interval
-from latentedit.metrics.scoring import UNEDITED, Progress, Scorer, along, as_edits, check_statistics, stay, target_of
+from latentedit.metrics.scoring import UNEDITED, Progress, Scorer, along, check_statistics, stay
 from latentedit.taggers import Tagger
 from latentedit.taggers.base import thresholds_of
 from latentedit.tensorfile import read_safetensors, write_safetensors
@@ -79,7 +79,7 @@ class Rescoring:
     """Scores before and after t edits of the same n pictures, for k tags.
 
     Attributes:
-        targets: the edited tags, t of them; "" for an edit by explicit strengths of several tags.
+        targets: the edited tags, t of them; "" for an edit that is made of several.
         labels: what each edit is called, t of them.
         tags: the measured tags, k of them.
         thresholds: (k,) score from which the judge counts each tag as present.
@@ -152,11 +152,11 @@ class Rescoring:
         return lacking & (self.before[:, column] >= self.thresholds[column])
 
     def others(
-        self, target: int, *, having: str | None = None, share: float = COMMON, knowledge: TagKnowledge | None = None
+        self, target: int, *, having: str | None = None, share: float = COMMON, relations: TagRelations | None = None
     ) -> tuple[str, ...]:
         """The tags that count as off target: outside the group of the target (and of ``having``), and carried by
         at least ``share`` of all pictures before or after the edit, so that what an edit brings in counts too."""
-        own = own_tags(self.targets[target], having, knowledge=knowledge)
+        own = own_tags(self.targets[target], having, relations=relations)
         seen = np.maximum(*(carried(scores, self.thresholds) for scores in (self.before, self.after[target])))
         return tuple(tag for tag, often in zip(self.tags, seen, strict=True) if often >= share and tag not in own)
 
@@ -167,7 +167,7 @@ class Rescoring:
         among: Among = "all",
         having: str | None = None,
         others: Sequence[str] | None = None,
-        knowledge: TagKnowledge | None = None,
+        relations: TagRelations | None = None,
     ) -> Effects:
         """What an edit did, picture by picture.
 
@@ -176,12 +176,12 @@ class Rescoring:
             among: all pictures, or those that lack the target's tag before it.
             having: of those, only the ones that carry this tag; for ``among="lacking"``.
             others: tags that count as off target; None: those of :meth:`others`.
-            knowledge: groups of tags; the shipped ones when None.
+            relations: groups of tags; the shipped ones when None.
 
         Raises:
             LatentEditError: an edit without one target, or a tag that the judge does not measure.
         """
-        picked, names = self._picked(target, among, having, others, knowledge)
+        picked, names = self._picked(target, among, having, others, relations)
         before, after = self.before[picked], self.after[target][picked]  # (m, k)
         columns = self._columns(names)
         column = self._target_column(target)
@@ -196,10 +196,10 @@ class Rescoring:
         among: Among = "all",
         having: str | None = None,
         others: Sequence[str] | None = None,
-        knowledge: TagKnowledge | None = None,
+        relations: TagRelations | None = None,
     ) -> Summary:
         """A row in three numbers with intervals; NaN when no picture qualifies. Arguments as of :meth:`effects`."""
-        e = self.effects(target, among=among, having=having, others=others, knowledge=knowledge)
+        e = self.effects(target, among=among, having=having, others=others, relations=relations)
         note = few_pictures_note(len(e.target))
         if not len(e.target):
             nothing = Estimate(np.nan, np.nan, np.nan)
@@ -217,13 +217,13 @@ class Rescoring:
         among: Among = "all",
         having: str | None = None,
         others: Sequence[str] | None = None,
-        knowledge: TagKnowledge | None = None,
+        relations: TagRelations | None = None,
     ) -> tuple[str, Estimate] | None:
         """The off-target tag whose score changes most, and its mean absolute change; None when there is none.
 
         Arguments as of :meth:`effects`. The tag is picked for being the largest, so its interval sits a little high.
         """
-        picked, names = self._picked(target, among, having, others, knowledge)
+        picked, names = self._picked(target, among, having, others, relations)
         if not names or not len(picked):
             return None
         columns = self._columns(names)
@@ -275,7 +275,7 @@ class Rescoring:
 
     def _picked(
         self, target: int, among: Among, having: str | None, others: Sequence[str] | None,
-        knowledge: TagKnowledge | None,
+        relations: TagRelations | None,
     ) -> tuple[np.ndarray, tuple[str, ...]]:  # fmt: skip
         """Indices (m,) of pictures, and the off-target tags."""
         if among not in ("all", "lacking"):
@@ -284,7 +284,7 @@ class Rescoring:
             raise LatentEditError(f"having={having!r} picks among the pictures that lack the tag; add among='lacking'")
         self._target_column(target)
         picked = self.rows(target, having=having) if among == "lacking" else np.ones(len(self.before), bool)
-        names = self.others(target, having=having, knowledge=knowledge) if others is None else tuple(others)
+        names = self.others(target, having=having, relations=relations) if others is None else tuple(others)
         return np.flatnonzero(picked), names
 
     def _target_column(self, target: int) -> int:
@@ -312,10 +312,10 @@ def selectivity_of(means: np.ndarray) -> np.ndarray:
     return ratio
 
 
-def own_tags(*tags: str | None, knowledge: TagKnowledge | None = None) -> set[str]:
+def own_tags(*tags: str | None, relations: TagRelations | None = None) -> set[str]:
     """These tags and those that exclude them, none of which counts as off target."""
-    knowledge = knowledge or TagKnowledge.load()
-    return {one for tag in tags if tag for one in (tag, *knowledge.group_of(tag))}
+    relations = relations or TagRelations.load()
+    return {one for tag in tags if tag for one in (tag, *relations.group_of(tag))}
 
 
 def carried(scores: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
@@ -327,19 +327,13 @@ def carried(scores: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
 def rescore(
     generator: Generator,
     judge: Tagger,
-    bank: DirectionBank,
-    edits: Sequence[Edit],
-    seeds: Sequence[int],
+    editor: Editor,
+    edits: EditLike,
+    faces: FacesLike,
     *,
-    strength: float | None = None,
-    opposite: str | None = "auto",
-    layers: Sequence[int | str] | str | None = None,
-    unit: str = "sigma",
-    content: Tensor | None = None,
-    noise: str | int = "stored",
     batch_size: int = 32,
     n_boot: int = 1000,
-    knowledge: TagKnowledge | None = None,
+    relations: TagRelations | None = None,
     progress: Progress | None = None,
 ) -> Rescoring:
     """Score the same pictures before and after each edit; 1 + t decodes a batch.
@@ -347,38 +341,33 @@ def rescore(
     Args:
         generator: decodes.
         judge: scores; another tagger than the one that fitted is a fairer judge.
-        bank: directions.
-        edits: rows of the matrix: tags, pairs, or explicit strengths {tag: strength}.
-        seeds: one picture each; best ones that no direction was fitted on.
-        strength, opposite, layers, unit, knowledge: as in :func:`latentedit.edit`.
-        content: for image-to-image generators, one row for all or one per seed.
-        noise: as :meth:`Generator.decode` takes it; the same before and after.
+        editor: edits, such as a bank of directions.
+        edits: rows of the matrix; as :func:`latentedit.edit` takes them, but those of a list are a row each.
+        faces: one picture each, or their seeds; best ones that no direction was fitted on.
         batch_size: pictures decoded at once; the scores do not depend on it (1e-5).
         n_boot: bootstrap repetitions.
+        relations: pairs, from which opposites come, and groups; the shipped ones when None.
         progress: called with (pictures done, pictures in all).
 
     Raises:
-        LatentEditError: no seeds, no edits, an edit that the bank cannot do, a judge that cannot score a picture, or
+        LatentEditError: no faces, no edits, an edit that the editor cannot do, a judge that cannot score a picture, or
             a generator that does not decode a code to the same picture twice.
     """
-    edits = as_edits(edits)
-    check_statistics(len(seeds), n_boot)
-    moves = [
-        along(bank, one, strength=strength, opposite=opposite, layers=layers, unit=unit, knowledge=knowledge)
-        for one in edits
-    ]
-    scorer = Scorer(generator, judge, seeds, content=content, noise=noise, batch_size=batch_size)
+    rows = as_edits(edits)
+    check_statistics(n_boot)
+    moves = [along(editor, one, relations) for one in rows]
+    prepared = Faces.of(faces).prepare(generator, batch_size=batch_size)
+    scorer = Scorer(judge, prepared)
     scorer.check(moves)
-    names = [UNEDITED, *map(label_of, edits)]
-    scores = scorer.scores([stay, *moves], names, progress=progress)  # (1 + t, n, k)
+    labels = [str(one) for one in rows]
+    scores = scorer.scores([stay, *moves], [UNEDITED, *labels], progress=progress)  # (1 + t, n, k)
     provenance = {
-        "generator": generator.id, "judge": judge.id, "seeds": [int(seeds[0]), int(seeds[-1])], "pictures": len(seeds),
-        "strength": strength, "opposite": opposite, "unit": unit, "noise": noise,
-        "layers": layers if layers is None or isinstance(layers, str) else list(layers),
+        "generator": generator.id, "judge": judge.id, "pictures": len(prepared), "edits": labels,
+        "faces": prepared.faces.document(),
     }  # fmt: skip
     return Rescoring.of_scores(
-        scores[0], scores[1:], targets=[target_of(one) for one in edits], labels=[label_of(one) for one in edits],
-        tags=tuple(judge.tags), thresholds=thresholds_of(judge), n_boot=n_boot, provenance=provenance,
+        scores[0], scores[1:], targets=[one.tag for one in rows], labels=labels, tags=tuple(judge.tags),
+        thresholds=thresholds_of(judge), n_boot=n_boot, provenance=provenance,
     )  # fmt: skip
 
 

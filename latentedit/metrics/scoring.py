@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from latentedit.directions.bank import DirectionBank
-from latentedit.directions.pairs import TagKnowledge, TagPair
-from latentedit.editing.editor import Edit, edit, label_of
+from latentedit.directions.edits import Edit
+from latentedit.directions.pairs import TagRelations
+from latentedit.editing.editor import Editor
+from latentedit.editing.faces import PreparedFaces
 from latentedit.errors import LatentEditError, UnknownNameError
-from latentedit.generators import Generator
-from latentedit.samples.fill import checked_scores, decode, draw
+from latentedit.samples.fill import checked_scores
 from latentedit.taggers import Tagger
 
 Move = Callable[[Tensor], Tensor]
@@ -27,105 +27,41 @@ def stay(codes: Tensor) -> Tensor:
     return codes
 
 
-def along(
-    bank: DirectionBank,
-    what: Edit,
-    *,
-    strength: float | None = None,
-    opposite: str | None = "auto",
-    layers: Sequence[int | str] | str | None = None,
-    unit: str = "sigma",
-    knowledge: TagKnowledge | None = None,
-) -> Move:
-    """The move of an edit; arguments as of :func:`latentedit.edit`."""
-    return lambda codes: edit(
-        codes, bank, what, strength=strength, opposite=opposite, layers=layers, unit=unit, knowledge=knowledge
-    )
-
-
-def along_at(
-    bank: DirectionBank,
-    what: Edit,
-    strength: float,
-    *,
-    opposite: str | None = "auto",
-    layers: Sequence[int | str] | str | None = None,
-    unit: str = "sigma",
-    knowledge: TagKnowledge | None = None,
-) -> Move:
-    """The move of an edit at a strength, which also multiplies explicit strengths."""
-    if isinstance(what, Mapping):
-        what = {tag: value * strength for tag, value in what.items()}
-    return along(
-        bank, what, strength=strength, opposite=opposite, layers=layers, unit=unit, knowledge=knowledge
-    )  # fmt: skip
-
-
-def target_of(one: Edit) -> str:
-    """The tag that an edit is about; "" when explicit strengths name several."""
-    if isinstance(one, TagPair):
-        return one.positive
-    if isinstance(one, str):
-        return one
-    return next(iter(one)) if len(one) == 1 else ""
-
-
-def as_edits(edits: Edit | Sequence[Edit]) -> list[Edit]:
-    """A list of edits, one of them in a list of its own.
+def along(editor: Editor, one: Edit, relations: TagRelations | None = None) -> Move:
+    """The move of an edit, its opposite by these relations.
 
     Raises:
-        LatentEditError: there are none.
+        UnknownNameError: a tag that the editor does not know.
     """
-    found: list[Edit] = [edits] if isinstance(edits, (str, TagPair, Mapping)) else list(edits)
-    if not found:
-        raise LatentEditError("re-scoring needs at least one seed and one edit")
-    return found
+    paired = one.paired(editor.tags, relations)
+    return lambda codes: editor.edit(codes, paired)
 
 
-def check_statistics(pictures: int, n_boot: int, among: str = "all") -> None:
+def check_statistics(n_boot: int, among: str = "all") -> None:
     """Refuse what the statistics would refuse after all pictures are decoded.
 
     Raises:
-        LatentEditError: no pictures, no repetitions, or an unknown choice of pictures.
+        LatentEditError: no repetitions, or an unknown choice of pictures.
     """
     if among not in ("all", "lacking"):
         raise UnknownNameError("kind of pictures", among, ("all", "lacking"))
     if n_boot < 1:
         raise LatentEditError(f"n_boot is {n_boot}; resample 1 time or more, 1000 for an interval")
-    if not pictures:
-        raise LatentEditError("re-scoring needs at least one seed and one edit")
 
 
 class Scorer:
-    """A judge's scores of the same pictures, moved in several ways.
+    """A judge's scores of the same faces, moved in several ways.
 
     Args:
-        generator, judge, seeds, content, noise, batch_size: as of :func:`~latentedit.metrics.rescoring.rescore`.
-
-    Raises:
-        LatentEditError: no seeds, content for another number of pictures, or unknown noise.
+        judge: scores their pictures.
+        faces: ready for their generator.
     """
 
-    def __init__(
-        self, generator: Generator, judge: Tagger, seeds: Sequence[int], *, content: Tensor | None = None,
-        noise: str | int = "stored", batch_size: int = 32,
-    ) -> None:  # fmt: skip
-        if not len(seeds):
-            raise LatentEditError("re-scoring needs at least one seed and one edit")
-        if content is not None and len(content) not in (1, len(seeds)):
-            raise LatentEditError(
-                f"content has {len(content)} rows for {len(seeds)} seeds; give one row for all, or one per seed"
-            )
-        if batch_size < 1:
-            raise LatentEditError(f"batch size {batch_size}; decode one picture or more at once")
-        if noise not in ("stored", "none") and (isinstance(noise, (str, bool)) or int(noise) < 0):
-            raise LatentEditError(f"noise is {noise!r}; write 'stored', 'none' or a seed, 0 or more")
-        self._generator, self._judge, self._seeds = generator, judge, np.asarray([int(seed) for seed in seeds])
-        self._content, self._noise, self._batch_size = content, noise, batch_size
-        self._drawn: dict[int, Tensor] = {}  # drawing a code may cost as much as decoding it; a code is small
+    def __init__(self, judge: Tagger, faces: PreparedFaces) -> None:
+        self._judge, self._faces = judge, faces
 
     def __len__(self) -> int:
-        return len(self._seeds)
+        return len(self._faces)
 
     @torch.no_grad()
     def check(self, moves: Sequence[Move]) -> None:
@@ -134,15 +70,16 @@ class Scorer:
         Raises:
             LatentEditError: a move that cannot be done, or pictures that differ by more than 1e-3.
         """
-        first = self._codes(0)[:1]
+        faces = self._faces
+        first = faces.codes(next(faces.batches()))[:1]
         for move in moves:
             move(first)
-        one, again = (self._decode(first, slice(0, 1)) for _ in range(2))
+        one, again = (faces.decode(first, slice(0, 1)) for _ in range(2))
         gap = float((one - again).abs().max())
         if gap > 1e-3:
             raise LatentEditError(
-                f"{self._generator.id} decoded one code twice to pictures that differ by {gap:.2g}; "
-                f"its noise {self._noise!r} must be the same before and after an edit"
+                f"{faces.generator.id} decoded one code twice to pictures that differ by {gap:.2g}; "
+                f"its noise {faces.faces.noise!r} must be the same before and after an edit"
             )
 
     @torch.no_grad()
@@ -161,36 +98,25 @@ class Scorer:
         Raises:
             LatentEditError: the judge refuses a picture, or gives scores that are not in [0, 1].
         """
-        n = len(self._seeds)
+        faces = self._faces
+        n = len(faces)
         found = np.empty((len(moves), n, len(self._judge.tags)), np.float32)
-        for start in range(0, n, self._batch_size):
-            rows = slice(start, min(start + self._batch_size, n))
-            codes = self._codes(start)
+        for rows in faces.batches():
+            codes = faces.codes(rows)
             for i, (move, name) in enumerate(zip(moves, names, strict=True)):
-                found[i, rows] = self._score(self._decode(move(codes), rows), rows, name)
+                found[i, rows] = self._score(faces.decode(move(codes), rows), rows, name)
             if progress:
                 progress(done + rows.stop * len(moves), n * len(moves) if total is None else total)
         return found
 
-    def _codes(self, start: int) -> Tensor:
-        """Codes of the batch that starts at a row, drawn once."""
-        if start not in self._drawn:
-            seeds = self._seeds[start : start + self._batch_size]
-            self._drawn[start] = draw(self._generator, seeds, label=None, truncation=1.0)
-        return self._drawn[start]
-
-    def _decode(self, codes: Tensor, rows: slice) -> Tensor:
-        content = self._content if self._content is None or len(self._content) == 1 else self._content[rows]
-        return decode(self._generator, codes, content=content, noise=self._noise, seeds=self._seeds[rows])
-
     def _score(self, images: Tensor, rows: slice, name: str) -> np.ndarray:
-        seeds = self._seeds[rows]
+        names = self._faces.names[rows]
         try:
             scores = self._judge.score(images)
         except LatentEditError as error:
-            where = f"seed {seeds[0]}" if len(seeds) == 1 else f"seeds {seeds[0]} ... {seeds[-1]}"
+            where = names[0] if len(names) == 1 else f"{names[0]} ... {names[-1]}"
             raise LatentEditError(f"the judge cannot score {where} ({name}): {error}") from error
-        return checked_scores(self._judge, scores, [f"seed {seed} ({name})" for seed in seeds])
+        return checked_scores(self._judge, scores, [f"{one} ({name})" for one in names])
 
 
 def checked_strengths(strengths: Sequence[float]) -> np.ndarray:
@@ -230,6 +156,6 @@ def iter_scored(
     total = n * (1 + len(edits) * len(strengths))
     before = scorer.scores([stay], [UNEDITED], progress=progress, total=total)[0]
     for i, one in enumerate(edits):
-        names = [f"{label_of(one)} at {s:g}" for s in strengths]
+        names = [f"{one} at {s:g}" for s in strengths]
         done = n * (1 + i * len(strengths))
         yield i, before, scorer.scores(moves[i], names, progress=progress, done=done, total=total)

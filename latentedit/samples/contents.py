@@ -32,7 +32,7 @@ class Contents:
         encode = getattr(generator, "encode", None)
         if not callable(encode):
             raise LatentEditError(f"{generator.id} takes no content (it has no encode); leave contents out")
-        self.source, self._paths = source, list(paths)
+        self.source, self.paths = source, tuple(paths)
         self._encode, self._size = encode, generator.resolution
         self._encoded: dict[int, Tensor] = {}
 
@@ -91,7 +91,7 @@ class Contents:
         return cls(generator, source, paths)
 
     def __len__(self) -> int:
-        return len(self._paths)
+        return len(self.paths)
 
     def check(self, indices: np.ndarray) -> None:
         """Read the pictures of these indices, so that a bad one is found before the work.
@@ -100,7 +100,7 @@ class Contents:
             LatentEditError: one cannot be read.
         """
         for index in np.unique(indices):
-            read_picture(self._paths[index], self._size)
+            read_picture(self.paths[index], self._size)
 
     def __call__(self, indices: np.ndarray) -> Tensor:
         """Content (n, ...) of indices (n,)."""
@@ -111,7 +111,7 @@ class Contents:
     def _row(self, index: int) -> Tensor:
         if index not in self._encoded:
             # One at a time: what a picture encodes to must not depend on its neighbours.
-            content = self._encode(read_picture(self._paths[index], self._size)[None])[0].detach()
+            content = self._encode(read_picture(self.paths[index], self._size)[None])[0].detach()
             if content.shape[:1] != (1,):
                 raise LatentEditError(f"encode gave content of shape {tuple(content.shape)} for one picture")
             # Seeds in a row share their content, so the oldest is the one to forget.

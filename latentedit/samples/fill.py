@@ -135,7 +135,7 @@ def _score(writer: Writer, job: Job, step: Step) -> Iterator[tuple[_Decoded, np.
         return
     prepare, predict = halves(tagger)
     for batch in feed(_decode(writer, job, step, prepare), tagger):
-        yield batch, checked_scores(tagger, predict(batch.prepared), [f"seed {seed}" for seed in batch.seeds])
+        yield batch, checked_scores(tagger, predict(batch.prepared), _names(batch.seeds))
 
 
 @torch.no_grad()
@@ -157,7 +157,7 @@ def _decode(writer: Writer, job: Job, step: Step, prepare: Callable[[Tensor], An
             content = content_of_label(job.generator, manifest.label)
             if job.contents is not None and indices is not None:
                 content = job.contents(indices[rows])
-            pictures = decode(job.generator, codes, content=content, noise=manifest.noise, seeds=seeds[rows])
+            pictures = decode(job.generator, codes, content=content, noise=manifest.noise, names=_names(seeds[rows]))
             prepared = prepare(pictures) if prepare is not None else None
             images = [_png(pixels) for pixels in to_uint8(pictures)] if keep else []
         yield _Decoded(seeds[rows], codes, prepared, images)
@@ -186,16 +186,16 @@ def draw(generator: Generator, seeds: np.ndarray, *, label: int | None, truncati
 
 
 def decode(
-    generator: Generator, codes: Tensor, *, content: Tensor | None, noise: str | int, seeds: np.ndarray
+    generator: Generator, codes: Tensor, *, content: Tensor | None, noise: str | int, names: Sequence[str]
 ) -> Tensor:
     """Pictures (n, 3, H, W) float32 in [-1, 1] of codes (n, dim).
 
     Args:
         generator: decodes.
-        codes: (n, dim) float32.
-        content: (n, ...), or None for the generator's default.
+        codes: (n, dim) or (n, layers, dim) float32.
+        content: (n, ...), (1, ...) for all, or None for the generator's default.
         noise: as :meth:`Generator.decode` takes it.
-        seeds: (n,) of the codes, for messages.
+        names: n names of the codes, for messages.
 
     Raises:
         LatentEditError: pictures have another shape, or are not finite.
@@ -206,7 +206,7 @@ def decode(
         raise LatentEditError(f"{generator.id} decoded {n} codes to shape {tuple(images.shape)}, not ({n}, 3, H, W)")
     finite = torch.isfinite(images).flatten(1).all(1)
     if not finite.all():
-        raise LatentEditError(f"{generator.id} decoded seed {seeds[int(finite.int().argmin())]} to NaN or infinity")
+        raise LatentEditError(f"{generator.id} decoded {names[int(finite.int().argmin())]} to NaN or infinity")
     return images.clamp(-1, 1)
 
 
@@ -251,7 +251,7 @@ def pictures_of(
             if pictures is not None and (indices := manifest.content_indices(batch)) is not None:
                 content = pictures(indices)
             chosen = torch.from_numpy(codes[start : start + batch_size])
-            found.append(decode(generator, chosen, content=content, noise=manifest.noise, seeds=batch).cpu())
+            found.append(decode(generator, chosen, content=content, noise=manifest.noise, names=_names(batch)).cpu())
     return torch.cat(found)
 
 
@@ -292,6 +292,10 @@ def check_tagger(tagger: Tagger) -> None:
     for threshold in (tagger.threshold, *thresholds_of(tagger)):
         if not SCORE_FLOOR < threshold <= 1:
             raise LatentEditError(f"{tagger.id} has threshold {threshold}; it must be in ({SCORE_FLOOR}, 1]")
+
+
+def _names(seeds: np.ndarray) -> list[str]:
+    return [f"seed {seed}" for seed in seeds]
 
 
 def _png(pixels: np.ndarray) -> bytes:

@@ -1,4 +1,4 @@
-"""Stored samples: one folder of Parquet shards and a manifest; the only module that knows their columns.
+"""Stored samples: one folder of Parquet shards and a manifest, and how they are read.
 
 ::
 
@@ -15,7 +15,8 @@
   run leaves whole shards, and at worst one file that nothing refers to.
 * A file that does not fit the manifest is refused by name. It is hashed when a handle first reads it.
 
-:func:`open_samples` gives a :class:`Samples` to read; :mod:`latentedit.samples.writer` adds shards.
+:func:`open_samples` gives a :class:`Samples` to read; :mod:`latentedit.samples.writer` adds shards. Nobody else knows
+their columns.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from latentedit.errors import DamagedFileError, LatentEditError, MismatchError
-from latentedit.files import atomic_write, sha256_of
+from latentedit.files import sha256_of
 from latentedit.samples.manifest import FileRecord, Manifest, TaggerRecord, read_manifest
 
 if TYPE_CHECKING:
@@ -372,80 +373,3 @@ def is_stored(path: Path, records: Sequence[FileRecord], number: int, rows: int)
         return False
     _verify(path, records[number])
     return True
-
-
-def write_codes(
-    path: Path, manifest: Manifest, number: int, codes: np.ndarray, images: Sequence[bytes] | None
-) -> FileRecord:
-    """Write one shard's codes (rows, d), and its pictures as PNG when given.
-
-    Raises:
-        LatentEditError: it cannot be written.
-    """
-    table = _codes_table(manifest, manifest.seeds(number, len(codes)), codes, images)
-    return _write_table(codes_path(path, number), table)
-
-
-def write_tags(path: Path, manifest: Manifest, folder: str, number: int, scores: np.ndarray) -> FileRecord:
-    """Write one shard's scores (rows, tags) in [0, 1]; a row of NaN is one without labels.
-
-    Raises:
-        LatentEditError: it cannot be written.
-    """
-    return _write_table(tags_path(path, folder, number), _tags_table(manifest.seeds(number, len(scores)), scores))
-
-
-def write_vocabulary(path: Path, folder: str, tags: Sequence[str], thresholds: Sequence[float]) -> FileRecord:
-    """Write a tagger's tag names, and the score from which each counts as present.
-
-    Raises:
-        LatentEditError: it cannot be written.
-    """
-    columns = {"tag": pa.array(tags, pa.string()), "threshold": pa.array(thresholds, pa.float32())}
-    return _write_table(vocabulary_path(path, folder), pa.table(columns))
-
-
-def _write_table(path: Path, table: pa.Table) -> FileRecord:
-    with atomic_write(path) as temporary:
-        # Codes are noise to a dictionary, and a file of theirs is larger with one.
-        texts = [f.name for f in table.schema if pa.types.is_string(f.type)]
-        pq.write_table(table, temporary, compression="zstd", use_dictionary=texts)
-        record = FileRecord(table.num_rows, temporary.stat().st_size, sha256_of(temporary))
-    return record
-
-
-def _codes_table(manifest: Manifest, seeds: np.ndarray, codes: np.ndarray, images: Sequence[bytes] | None) -> pa.Table:
-    n, d = codes.shape
-    indices, source = manifest.content_indices(seeds), manifest.contents
-    contents = [None] * n if indices is None or source is None else [source.pictures[i] for i in indices]
-    flat = pa.array(np.ascontiguousarray(codes, np.float32).reshape(-1))
-    columns: dict[str, pa.Array] = {
-        "seed": pa.array(seeds),
-        "content": pa.array(contents, pa.string()),
-        "label": pa.array([manifest.label] * n, pa.int64()),
-        "style": pa.FixedSizeListArray.from_arrays(flat, d),
-    }
-    if images is None:
-        return pa.table(columns)
-    names = [f"{seed}.png" for seed in seeds]
-    columns["image"] = pa.StructArray.from_arrays([pa.array(images, pa.binary()), pa.array(names)], ["bytes", "path"])
-    # datasets shows a column as pictures when this key says so.
-    features = {"info": {"features": {"image": {"_type": "Image"}}}}
-    return pa.table(columns).replace_schema_metadata({"huggingface": json.dumps(features)})
-
-
-def _tags_table(seeds: np.ndarray, scores: np.ndarray) -> pa.Table:
-    """Scores (n, tags) as lists of those above the floor; a row of NaN is a null list."""
-    unlabelled = np.isnan(scores).all(1)
-    kept = scores > SCORE_FLOOR  # NaN is not
-    offsets = pa.array(np.concatenate([[0], np.cumsum(kept.sum(1))]).astype(np.int32))
-    tags = pa.array(np.nonzero(kept)[1].astype(np.uint16))
-    values = pa.array(scores[kept].astype(np.float16))
-    mask = pa.array(unlabelled)
-    return pa.table(
-        {
-            "seed": pa.array(seeds),
-            "tag": pa.ListArray.from_arrays(offsets, tags, mask=mask),
-            "score": pa.ListArray.from_arrays(offsets, values, mask=mask),
-        }
-    )

@@ -6,15 +6,18 @@ them; a shard that is replaced by a longer one leaves the manifest before its fi
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from latentedit.errors import DamagedFileError, MismatchError
-from latentedit.files import only_writer, remove_temporary_files
+from latentedit.files import atomic_write, only_writer, remove_temporary_files, sha256_of
 from latentedit.samples.manifest import (
     NAME,
     FileRecord,
@@ -24,16 +27,7 @@ from latentedit.samples.manifest import (
     tagger_folder,
     write_manifest,
 )
-from latentedit.samples.store import (
-    Samples,
-    codes_path,
-    is_stored,
-    tags_path,
-    vocabulary_path,
-    write_codes,
-    write_tags,
-    write_vocabulary,
-)
+from latentedit.samples.store import SCORE_FLOOR, Samples, codes_path, is_stored, tags_path, vocabulary_path
 
 
 class Writer:
@@ -87,7 +81,7 @@ class Writer:
                 raise MismatchError(f"{self.path} holds scores of {id} for other tags; choose another folder")
             if np.array_equal(stored.thresholds(id), np.array(limits, np.float16)):
                 vocabulary = known[id].vocabulary
-        vocabulary = vocabulary or write_vocabulary(self.path, folder, tags, limits)
+        vocabulary = vocabulary or _write_vocabulary(self.path, folder, tags, limits)
         shards = known[id].shards if id in known else ()
         if name is None and id in known:
             name = known[id].name
@@ -117,12 +111,12 @@ class Writer:
             if number < len(manifest.shards) and manifest.shards[number].rows != len(codes):
                 self._commit(manifest.cut(number))
                 manifest = self.manifest
-            record = write_codes(self.path, manifest, number, codes, images)
+            record = _write_codes(self.path, manifest, number, codes, images)
             manifest = replace(manifest, shards=_put(manifest.shards, number, record))
         if scores is not None:
             assert tagger_id is not None
             tagger = manifest.tagger(tagger_id)
-            record = write_tags(self.path, manifest, tagger.folder, number, scores)
+            record = _write_tags(self.path, manifest, tagger.folder, number, scores)
             tagger = replace(tagger, shards=_put(tagger.shards, number, record))
             taggers = tuple(tagger if t.id == tagger_id else t for t in manifest.taggers)
             manifest = replace(manifest, taggers=taggers)
@@ -172,3 +166,80 @@ def open_writer(path: str | Path, wanted: Manifest | None = None) -> Iterator[Wr
 def _put(shards: tuple[FileRecord, ...], number: int, record: FileRecord) -> tuple[FileRecord, ...]:
     assert number <= len(shards), "shards are written in order"
     return (*shards[:number], record, *shards[number + 1 :])
+
+
+def _write_codes(
+    path: Path, manifest: Manifest, number: int, codes: np.ndarray, images: Sequence[bytes] | None
+) -> FileRecord:
+    """Write one shard's codes (rows, d), and its pictures as PNG when given.
+
+    Raises:
+        LatentEditError: it cannot be written.
+    """
+    table = _codes_table(manifest, manifest.seeds(number, len(codes)), codes, images)
+    return _write_table(codes_path(path, number), table)
+
+
+def _write_tags(path: Path, manifest: Manifest, folder: str, number: int, scores: np.ndarray) -> FileRecord:
+    """Write one shard's scores (rows, tags) in [0, 1]; a row of NaN is one without labels.
+
+    Raises:
+        LatentEditError: it cannot be written.
+    """
+    return _write_table(tags_path(path, folder, number), _tags_table(manifest.seeds(number, len(scores)), scores))
+
+
+def _write_vocabulary(path: Path, folder: str, tags: Sequence[str], thresholds: Sequence[float]) -> FileRecord:
+    """Write a tagger's tag names, and the score from which each counts as present.
+
+    Raises:
+        LatentEditError: it cannot be written.
+    """
+    columns = {"tag": pa.array(tags, pa.string()), "threshold": pa.array(thresholds, pa.float32())}
+    return _write_table(vocabulary_path(path, folder), pa.table(columns))
+
+
+def _write_table(path: Path, table: pa.Table) -> FileRecord:
+    with atomic_write(path) as temporary:
+        # Codes are noise to a dictionary, and a file of theirs is larger with one.
+        texts = [f.name for f in table.schema if pa.types.is_string(f.type)]
+        pq.write_table(table, temporary, compression="zstd", use_dictionary=texts)
+        record = FileRecord(table.num_rows, temporary.stat().st_size, sha256_of(temporary))
+    return record
+
+
+def _codes_table(manifest: Manifest, seeds: np.ndarray, codes: np.ndarray, images: Sequence[bytes] | None) -> pa.Table:
+    n, d = codes.shape
+    indices, source = manifest.content_indices(seeds), manifest.contents
+    contents = [None] * n if indices is None or source is None else [source.pictures[i] for i in indices]
+    flat = pa.array(np.ascontiguousarray(codes, np.float32).reshape(-1))
+    columns: dict[str, pa.Array] = {
+        "seed": pa.array(seeds),
+        "content": pa.array(contents, pa.string()),
+        "label": pa.array([manifest.label] * n, pa.int64()),
+        "style": pa.FixedSizeListArray.from_arrays(flat, d),
+    }
+    if images is None:
+        return pa.table(columns)
+    names = [f"{seed}.png" for seed in seeds]
+    columns["image"] = pa.StructArray.from_arrays([pa.array(images, pa.binary()), pa.array(names)], ["bytes", "path"])
+    # datasets shows a column as pictures when this key says so.
+    features = {"info": {"features": {"image": {"_type": "Image"}}}}
+    return pa.table(columns).replace_schema_metadata({"huggingface": json.dumps(features)})
+
+
+def _tags_table(seeds: np.ndarray, scores: np.ndarray) -> pa.Table:
+    """Scores (n, tags) as lists of those above the floor; a row of NaN is a null list."""
+    unlabelled = np.isnan(scores).all(1)
+    kept = scores > SCORE_FLOOR  # NaN is not
+    offsets = pa.array(np.concatenate([[0], np.cumsum(kept.sum(1))]).astype(np.int32))
+    tags = pa.array(np.nonzero(kept)[1].astype(np.uint16))
+    values = pa.array(scores[kept].astype(np.float16))
+    mask = pa.array(unlabelled)
+    return pa.table(
+        {
+            "seed": pa.array(seeds),
+            "tag": pa.ListArray.from_arrays(offsets, tags, mask=mask),
+            "score": pa.ListArray.from_arrays(offsets, values, mask=mask),
+        }
+    )

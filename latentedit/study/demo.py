@@ -15,9 +15,9 @@ from torch import Tensor
 
 from latentedit.directions import fit_directions
 from latentedit.directions.bank import DirectionBank
+from latentedit.directions.edits import DEFAULT_STRENGTH, Edit
 from latentedit.directions.moments import Moments
-from latentedit.directions.pairs import TagKnowledge
-from latentedit.editing.editor import DEFAULT_STRENGTH, edit
+from latentedit.directions.pairs import TagRelations
 from latentedit.files import atomic_write
 from latentedit.generators import Generator, load_generator
 from latentedit.metrics import Rescoring, rescore
@@ -85,7 +85,7 @@ def demo(
     for finder, bank in banks.items():
         for tags, opposite, results in ((MATRIX, "auto", with_opposite), (EDITS, None, without_opposite)):
             results[finder] = rescore(
-                generator, tagger, bank, [tag for tag in tags if tag in bank], unseen, opposite=opposite,
+                generator, tagger, bank, [Edit(tag, opposite=opposite) for tag in tags if tag in bank], unseen,
                 batch_size=batch_size, progress=during(f"re-score {finder}{'' if opposite else ', no opposite'}"),
             )  # fmt: skip
     sections = [
@@ -123,7 +123,7 @@ def _edit_section(
     generator: Generator, banks: dict[str, DirectionBank], tag: str, rescoring: Rescoring, out: Path
 ) -> Section:
     codes = generator.sample_codes(_faces_lacking(rescoring, tag))
-    opposed = TagKnowledge.load().opposite_of(tag)
+    opposed = TagRelations.load().opposite_of(tag)
     pictures, labels = [generator.decode(codes)], ["original"]
     for finder, bank in banks.items():
         if tag not in bank:
@@ -132,7 +132,7 @@ def _edit_section(
         for opposite, name in (("auto", f"+ {tag} − {pair.negative}" if pair else f"+ {tag}"), (None, f"+ {tag}")):
             if opposite is None and pair is None:
                 continue
-            pictures.append(generator.decode(edit(codes, bank, tag, opposite=opposite)))
+            pictures.append(generator.decode(bank.edit(codes, Edit(tag, opposite=opposite))))
             labels.append(f"{finder}: {name}")
     sheet = grid(torch.cat(pictures), len(codes), row_labels=labels)
     with atomic_write(out / f"edit-{tag}.png") as temporary:
@@ -144,7 +144,7 @@ def _edit_section(
 def _strength_section(generator: Generator, bank: DirectionBank, out: Path) -> Section:
     steps = (-3, -2, -1, 0, 1, 2, 3)
     codes = generator.sample_codes([FIRST_UNSEEN])
-    rows: list[Tensor] = [generator.decode(edit(codes, bank, tag, strength=s)) for tag in EDITS for s in steps]
+    rows: list[Tensor] = [generator.decode(bank.edit(codes, Edit(tag, s))) for tag in EDITS for s in steps]
     sheet = grid(torch.cat(rows), len(steps), row_labels=EDITS, column_labels=[f"{s:+d} σ" for s in steps])
     with atomic_write(out / "strengths.png") as temporary:
         sheet.save(temporary)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from latentedit.directions.direction import UNITS
-from latentedit.directions.pairs import TagPair
+from latentedit.directions.edits import Edit
 from latentedit.errors import DamagedFileError, LatentEditError, UnknownNameError
 from latentedit.pictures.images import list_pictures
 from latentedit.shipped import shipped
@@ -51,11 +51,12 @@ class Method:
     unit: str = "sigma"
     metrics: tuple[str, ...] | None = None
 
-    def edit(self, edit: StudyEdit, *, opposing: bool = True) -> str | TagPair:
-        """The edit as :func:`latentedit.edit` takes it, beside this method's strength and unit."""
-        if edit.negative is None or not opposing:
-            return edit.positive
-        return TagPair(edit.positive, edit.negative, self.opposite / self.strength)
+    def edit(self, edit: StudyEdit, *, opposing: bool = True) -> Edit:
+        """The edit as far as this method does it, with or without its opposing tag."""
+        if edit.negative is None or not opposing or not self.opposite:
+            return Edit(edit.positive, self.strength, opposite=None, unit=self.unit)
+        ratio = self.opposite / self.strength
+        return Edit(edit.positive, self.strength, opposite=edit.negative, ratio=ratio, unit=self.unit)
 
 
 @dataclass(frozen=True)

@@ -264,19 +264,12 @@ def _dependency_section(results: Results) -> Section:
 def _pictures(study: Study, measured: Measured) -> list[Section]:
     """The same faces under every method: what the numbers are about."""
     p, figures = measured.protocol, []
-    seeds = list(range(p.seed, p.seed + SHOWN))
-    content = None if study.test is None else study.test(np.arange(SHOWN) % len(study.test))
-    codes = study.generator.sample_codes(seeds)
-    moves = study.moves("rescoring", measured.banks)
+    faces = study.faces(SHOWN).prepare(study.generator, batch_size=study.batch_size)
+    seeds, moves = faces.faces.seeds, study.moves("rescoring", measured.banks)
     for e in p.edits:
         labels = [m.name for m in p.methods_of("rescoring") if e.name in edits_of(p, measured.banks[m.finder])]
-        edited = [codes, *(moves[f"{name}/{e.name}"](codes) for name in labels)]
-        with torch.no_grad():
-            rows = [
-                study.generator.decode(c) if content is None else study.generator.decode(c, content=content)
-                for c in edited
-            ]
-        sheet = grid(torch.cat(rows).cpu(), len(seeds), row_labels=["unedited", *labels])
+        rows = [faces.pictures(), *(faces.pictures(moves[f"{name}/{e.name}"](faces.all_codes())) for name in labels)]
+        sheet = grid(torch.cat(rows), len(seeds), row_labels=["unedited", *labels])
         away = f" − {e.negative}" if e.negative else ""
         figures.append(Figure(sheet, f"{e.name}: + {e.positive}{away}"))
     return [Section("The pictures", f"Seeds {seeds[0]} to {seeds[-1]}.", figures=figures)]

@@ -20,10 +20,11 @@ import numpy as np
 from latentedit import __version__
 from latentedit.directions import fit_directions
 from latentedit.directions.bank import DirectionBank
+from latentedit.directions.edits import DEFAULT_RATIO, Edit
 from latentedit.directions.moments import Moments
-from latentedit.editing.editor import DEFAULT_RATIO, Edit
+from latentedit.editing.faces import Faces
 from latentedit.errors import DamagedFileError, LatentEditError
-from latentedit.files import atomic_write, sha256_of
+from latentedit.files import atomic_write, file_name, sha256_of
 from latentedit.generators import Generator, load_generator
 from latentedit.metrics.disentanglement import dci_of_bank
 from latentedit.metrics.domain_frechet import dfid_of_picture
@@ -210,7 +211,7 @@ class Study:
         finders = list(dict.fromkeys(m.finder for m in p.methods))
         for i, finder in enumerate(finders):
             self._during("fit")(i, len(finders))
-            path = self.out / "directions" / f"{_file_name(finder)}.safetensors"
+            path = self.out / "directions" / f"{file_name(finder)}.safetensors"
             found = fit_directions(moments, finder=finder, generator=self.generator)
             banks[finder] = DirectionBank(list(found), generator_name=p.generator)
             path.parent.mkdir(exist_ok=True)
@@ -229,10 +230,8 @@ class Study:
 
         def compute() -> Arrays:
             both = [*kinds["opposed"], *kinds["alone"]]
-            before, after = self._rescored(
-                f"re-score {method.name}", bank, both, self.protocol.sizes.rescoring_pictures,
-                strength=method.strength, unit=method.unit,
-            )  # fmt: skip
+            pictures = self.protocol.sizes.rescoring_pictures
+            before, after = self._rescored(f"re-score {method.name}", bank, both, pictures)
             return {"before": before, "opposed": after[: len(edits)], "alone": after[len(edits) :]}
 
         return self._kept(f"rescoring-{method.name}", settings, compute)
@@ -241,8 +240,10 @@ class Study:
         """Scores before and after every edit at every strength, with the opposing tag at a third."""
         strengths = self.protocol.sizes.curve_strengths
         edits = [e for e in self.protocol.edits if e.name in edits_of(self.protocol, bank)]
-        moves: list[Edit] = [
-            {e.positive: s, **({e.negative: s * DEFAULT_RATIO} if e.negative else {})} for s in strengths for e in edits
+        moves = [
+            Edit(e.positive, s, opposite=e.negative, ratio=DEFAULT_RATIO if e.negative else None)
+            for s in strengths
+            for e in edits
         ]
         pictures = self.protocol.sizes.curve_pictures
         settings = self._settings(bank=bank, judge=self.judge.id, strengths=list(strengths), pictures=pictures)
@@ -271,29 +272,23 @@ class Study:
         return found
 
     def _rescored(
-        self, step: str, bank: DirectionBank, edits: Sequence[Edit], pictures: int, *, strength: float | None = None,
-        unit: str = "sigma",
-    ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
-        """Scores (n, k) before and (t, n, k) after, a few hundred pictures' content in memory at a time."""
-        before, after = [], []
-        for start in range(0, pictures, 256):
-            places = np.arange(start, min(start + 256, pictures))
-            r = rescore(
-                self.generator, self.judge, bank, edits, [self.protocol.seed + int(i) for i in places],
-                strength=strength, unit=unit, opposite=None, batch_size=self.batch_size, n_boot=1,
-                content=None if self.test is None else self.test(places % len(self.test)),
-                progress=self._during(step, start * (1 + len(edits)), pictures * (1 + len(edits))),
-            )  # fmt: skip
-            before.append(r.before)
-            after.append(r.after)
-        return np.concatenate(before), np.concatenate(after, 1)
+        self, step: str, bank: DirectionBank, edits: Sequence[Edit], pictures: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Scores (n, k) before and (t, n, k) after."""
+        r = rescore(
+            self.generator, self.judge, bank, edits, self.faces(pictures), batch_size=self.batch_size, n_boot=1,
+            progress=self._during(step),
+        )  # fmt: skip
+        return r.before, r.after
+
+    def faces(self, pictures: int) -> Faces:
+        """The first faces that are measured: a seed each, and the test pictures in turn."""
+        return Faces(seeds=range(self.protocol.seed, self.protocol.seed + pictures), content=self.test)
 
     def moves(self, metric: str, banks: Mapping[str, DirectionBank]) -> dict[str, Move]:
         """The moves that a metric is measured of."""
         return {
-            key_of(method, e.name): along(
-                banks[method.finder], method.edit(e), strength=method.strength, opposite=None, unit=method.unit
-            )
+            key_of(method, e.name): along(banks[method.finder], method.edit(e))
             for method in self.protocol.methods_of(metric)
             for e in self.protocol.edits
             if e.name in edits_of(self.protocol, banks[method.finder])
@@ -319,11 +314,10 @@ class Study:
         )  # fmt: skip
 
         def compute() -> Arrays:
-            seeds = range(p.seed, p.seed + p.sizes.fid_pictures)
+            faces = self.faces(p.sizes.fid_pictures).prepare(self.generator, batch_size=self.batch_size)
             features, apart = features_of_moves(
-                self.generator, network, moves, seeds, perceptual=perceptual, contents=self.test,
-                batch_size=self.batch_size, progress=self._during("FID"),
-            )  # fmt: skip
+                faces, network, moves, perceptual=perceptual, progress=self._during("FID")
+            )
             return {f"features {k}": v for k, v in features.items()} | {f"apart {k}": v for k, v in apart.items()}
 
         found = self._kept("fid", settings, compute)
@@ -379,7 +373,7 @@ class Study:
 
     def _kept(self, name: str, settings: Mapping[str, Any], compute: Callable[[], Arrays]) -> Arrays:
         """Arrays that were measured with these settings before, or are now."""
-        path, wanted = self.out / "measured" / f"{_file_name(name)}.safetensors", json.dumps(settings, sort_keys=True)
+        path, wanted = self.out / "measured" / f"{file_name(name)}.safetensors", json.dumps(settings, sort_keys=True)
         if path.exists():
             _, held = read_safetensors(path, format=FORMAT, schema=SCHEMA, names=())
             if held.get("settings") == wanted:
@@ -432,12 +426,12 @@ class Study:
             "sizes": {name: value for name, value in vars(p.sizes).items()},
         }  # fmt: skip
 
-    def _during(self, step: str, before: int = 0, whole: int | None = None) -> Callable[[int, int], None]:
-        """Progress of a step, or of a part of one that begins after ``before`` of ``whole``."""
+    def _during(self, step: str) -> Callable[[int, int], None]:
+        """Progress of a step."""
 
         def report(done: int, total: int) -> None:
             if self._progress:
-                self._progress(step, before + done, total if whole is None else whole)
+                self._progress(step, done, total)
 
         return report
 
@@ -448,12 +442,6 @@ def _fingerprint(bank: DirectionBank) -> str:
     for d in bank:
         digest.update(f"{d.tag} {d.sigma!r} {d.coefficient_norm!r}".encode() + d.vector.numpy().tobytes())
     return digest.hexdigest()[:12]
-
-
-def _file_name(text: str) -> str:
-    """A name that every file system takes; different texts stay different."""
-    plain = "".join(c if c.isascii() and (c.isalnum() or c in "-_.") else "_" for c in text)
-    return plain if plain == text else f"{plain}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
 
 
 def _part(arrays: Arrays, prefix: str) -> Arrays:

@@ -33,7 +33,7 @@ def test_rescoring(run, tmp_path):
     code, out, err = run("evaluate", "rescoring", "--tag", "long_hair", *FEW, "--out", "m.png")
     assert code == 1 and "--force" in err
     code, out, err = run("evaluate", "rescoring", "--tag", "wings", *FEW)
-    assert code == 1 and "unknown direction 'wings'" in err.splitlines()[-1]
+    assert code == 1 and "unknown tag 'wings'" in err.splitlines()[-1]
 
 
 def test_fid_of_edits_and_of_folders(run, real):

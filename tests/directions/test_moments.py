@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from toy import ToyGenerator, ToyTagger
 
-from latentedit.directions.moments import FOLDS, Moments, Statistics, fold_of
+from latentedit.directions.moments import FOLDS, Moments, fold_of
+from latentedit.directions.statistics import Statistics
 from latentedit.errors import DamagedFileError, LatentEditError, MismatchError, UnknownNameError
 from latentedit.samples.sampling import sample
 from latentedit.samples.store import Samples

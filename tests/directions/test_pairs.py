@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from places import FIXTURES, ROOT
 
-from latentedit.directions.pairs import TagKnowledge, TagPair, _read_knowledge
+from latentedit.directions.pairs import TagPair, TagRelations, _read
 from latentedit.errors import DamagedFileError, LatentEditError
 
 SHIPPED = ROOT / "directions" / "pairs.toml"
@@ -31,7 +31,7 @@ def danbooru() -> tuple[dict[str, int | None], dict[str, str]]:
     return counts, {row["name"]: row["alias_of"] for row in rows if row["alias_of"]}
 
 
-def all_tags(known: TagKnowledge) -> set[str]:
+def all_tags(known: TagRelations) -> set[str]:
     paired = {tag for pair in known.pairs for tag in (pair.positive, pair.negative)}
     return paired | {tag for tags in known.groups.values() for tag in tags}
 
@@ -47,7 +47,7 @@ def faults(path: Path) -> list[str]:
     """Tags of a file that are no names of Danbooru, nor marked as the project's own."""
     counts, _ = danbooru()
     known = set(counts) | own_names(path.read_text())
-    return sorted(tag for tag in all_tags(_read_knowledge(path)) if not ALLOWED.fullmatch(tag) or tag not in known)
+    return sorted(tag for tag in all_tags(_read(path)) if not ALLOWED.fullmatch(tag) or tag not in known)
 
 
 def changed(tmp_path: Path, old: str, new: str) -> Path:
@@ -87,7 +87,7 @@ def test_every_known_misspelling_is_found(tmp_path: Path) -> None:
 
 
 def test_pairs_and_groups_are_many_and_apart() -> None:
-    known = TagKnowledge.load()
+    known = TagRelations.load()
     assert len(known.pairs) + len(known.groups) >= 60
     paired = Counter(tag for pair in known.pairs for tag in (pair.positive, pair.negative))
     grouped = Counter(tag for tags in known.groups.values() for tag in tags)
@@ -100,7 +100,7 @@ def test_pairs_and_groups_are_many_and_apart() -> None:
 
 
 def test_an_opposite_s_opposite_is_the_tag_itself() -> None:
-    known = TagKnowledge.load()
+    known = TagRelations.load()
     for tag in all_tags(known):
         pair = known.opposite_of(tag)
         if pair is None:
@@ -125,7 +125,7 @@ def test_an_opposite_s_opposite_is_the_tag_itself() -> None:
     ],
 )
 def test_what_excludes_each_other_is_one_group(together: tuple[str, ...], why: str) -> None:
-    known = TagKnowledge.load()
+    known = TagRelations.load()
     assert len({known.group_of(tag) for tag in together}) == 1, why
 
 
@@ -139,14 +139,14 @@ def test_what_excludes_each_other_is_one_group(together: tuple[str, ...], why: s
     ],
 )  # fmt: skip
 def test_what_goes_together_is_not_one_group(one: str, other: str) -> None:
-    known = TagKnowledge.load()
+    known = TagRelations.load()
     assert other not in known.group_of(one) and one not in known.group_of(other)
 
 
 def test_groups_of_the_shipped_directions_are_as_they_were_measured() -> None:
     """A tag of the bundled tagger excludes these of its tags; side effects are counted over the rest."""
     tags = (ROOT / "data" / "avatar-tags.txt").read_text().split()
-    known = TagKnowledge.load()
+    known = TagRelations.load()
     groups = {frozenset(known.group_of(tag)) & frozenset(tags) for tag in tags}
     hair = {f"{c}_hair" for c in "black brown blonde red grey green blue pink purple orange".split()}
     grounds = {f"{c}_background" for c in "blue white grey pink yellow green".split()}
@@ -175,28 +175,28 @@ def test_groups_of_the_shipped_directions_are_as_they_were_measured() -> None:
 def test_a_copy_that_breaks_a_rule_is_refused(tmp_path: Path, old: str, new: str, message: str) -> None:
     path = changed(tmp_path, old, new)
     with pytest.raises(LatentEditError, match=message) as caught:
-        TagKnowledge.load(path)
+        TagRelations.load(path)
     assert str(caught.value).startswith(str(path)) and "\n" not in str(caught.value)
 
 
 # ---- a user's file
 
 
-def loaded(tmp_path: Path, text: str) -> TagKnowledge:
+def loaded(tmp_path: Path, text: str) -> TagRelations:
     path = tmp_path / "mine.toml"
     path.write_text(text)
-    return TagKnowledge.load(path)
+    return TagRelations.load(path)
 
 
 def test_an_empty_file_changes_nothing(tmp_path: Path) -> None:
-    assert loaded(tmp_path, "") == TagKnowledge.load() == loaded(tmp_path, SHIPPED.read_text())
+    assert loaded(tmp_path, "") == TagRelations.load() == loaded(tmp_path, SHIPPED.read_text())
 
 
 def test_a_users_pair_keeps_the_group_that_holds_both(tmp_path: Path) -> None:
     known = loaded(tmp_path, '[[pair]]\npositive = "red_hair"\nnegative = "black_hair"\nratio = -1\n')
     assert known.opposite_of("black_hair") == TagPair("black_hair", "red_hair", -1.0)
-    assert known.group_of("red_hair") == TagKnowledge.load().group_of("red_hair")
-    assert len(known.pairs) == len(TagKnowledge.load().pairs) + 1
+    assert known.group_of("red_hair") == TagRelations.load().group_of("red_hair")
+    assert len(known.pairs) == len(TagRelations.load().pairs) + 1
 
 
 def test_a_users_pair_and_group_have_the_last_word(tmp_path: Path) -> None:
@@ -235,7 +235,7 @@ def test_a_users_group_of_one_end_of_an_ungrouped_pair(tmp_path: Path) -> None:
 
 def test_user_and_shipped_never_contradict_each_other(tmp_path: Path) -> None:
     """Any pair of shipped tags, alone or in a group with a third, can be a user's."""
-    tags = sorted(all_tags(TagKnowledge.load()))
+    tags = sorted(all_tags(TagRelations.load()))
     for one, other, third in zip(tags, tags[7:], tags[100:], strict=False):
         pair = f"[[pair]]\npositive = '{one}'\nnegative = '{other}'\n"
         known = loaded(tmp_path, pair)
@@ -270,12 +270,12 @@ def test_bad_files_are_refused_in_one_line(tmp_path: Path, content: bytes, messa
     path = tmp_path / "mine.toml"
     path.write_bytes(content)
     with pytest.raises(LatentEditError, match=message) as caught:
-        TagKnowledge.load(path)
+        TagRelations.load(path)
     assert str(caught.value).startswith(str(path)) and "\n" not in str(caught.value)
 
 
 def test_a_missing_file_or_a_folder_is_refused(tmp_path: Path) -> None:
     for path in (tmp_path / "absent.toml", tmp_path):
         with pytest.raises(DamagedFileError, match="cannot be read as TOML") as caught:
-            TagKnowledge.load(path)
+            TagRelations.load(path)
         assert "\n" not in str(caught.value)

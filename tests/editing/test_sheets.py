@@ -1,20 +1,16 @@
-"""The pictures that ``latentedit edit`` draws."""
+"""The pictures that ``latentedit edit`` and ``compare`` draw."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import numpy as np
-import pytest
 import torch
 from PIL import Image
 from toy import ToyConditional, ToyGenerator, ToyTranslator
 
-from latentedit.directions.bank import DirectionBank
-from latentedit.directions.direction import Direction
-from latentedit.editing.editor import strengths_of
-from latentedit.editing.sheets import Faces, edit_sheet, named_faces, seeded_faces, with_content
-from latentedit.errors import LatentEditError
+from latentedit import Direction, DirectionBank, Edit, Faces
+from latentedit.editing.sheets import edit_sheet, editors_sheet, moves_text
 
 
 def direction(tag: str, seed: int) -> Direction:
@@ -25,66 +21,72 @@ def direction(tag: str, seed: int) -> Direction:
 
 
 bank = DirectionBank([direction(tag, i) for i, tag in enumerate(["long_hair", "short_hair", "red_hair"])])
+g = ToyGenerator()
 
 
-def test_before_and_after_and_what_moved() -> None:
-    faces = seeded_faces(ToyGenerator(), range(3))
-    sheet, moves = edit_sheet(ToyGenerator(), bank, ["long_hair"], faces)
-    assert moves == strengths_of(bank, "long_hair")
-    two, _ = edit_sheet(ToyGenerator(), bank, ["long_hair", "red_hair"], faces)
+def test_before_and_after_of_one_or_several() -> None:
+    faces = Faces(range(3)).prepare(g)
+    sheet = edit_sheet(faces, bank, "long_hair")
+    two = edit_sheet(faces, bank, ["long_hair", "red_hair"])
     assert two.height > sheet.height  # a row for each tag and one for both
-    strip, _ = edit_sheet(ToyGenerator(), bank, ["long_hair"], seeded_faces(ToyGenerator(), range(2)), steps=5)
+    strip = edit_sheet(Faces(range(2)).prepare(g), bank, "long_hair", steps=5)
     assert strip.width > sheet.width
 
 
+def test_the_title_says_what_moves() -> None:
+    assert moves_text("long_hair", bank) == "+3 σ long_hair -1 σ short_hair"
+    assert moves_text(["long_hair", {"red_hair": 2.0, "short_hair": 1.0}], bank) == (
+        "+3 σ long_hair +0 σ short_hair +2 σ red_hair"
+    )
+    told = moves_text(Edit("red_hair", 15, unit="raw"), bank, digits=".2f", between=", ")
+    assert told == "+15.00 red_hair"
+    assert moves_text([Edit("red_hair", 2, unit="latent"), "red_hair"], bank) == "+2 long red_hair +3 σ red_hair"
+
+
+def pixels(sheet: Image.Image) -> np.ndarray:
+    return np.asarray(sheet, int)
+
+
+def test_a_strip_goes_from_minus_to_plus_in_even_steps() -> None:
+    faces = Faces([1]).prepare(g)
+    strip = edit_sheet(faces, bank, Edit("red_hair", 2), steps=3)
+    ends = [faces.pictures(bank.edit(faces.all_codes(), Edit("red_hair", s))) for s in (-2, 0, 2)]
+    tiles = [np.asarray(strip)[-18:-2, -54 + 18 * i :][:, :16].astype(int) for i in range(3)]
+    for tile, picture in zip(tiles, ends, strict=True):
+        expected = ((picture[0].permute(1, 2, 0).numpy() + 1) * 127.5).round()
+        assert np.abs(tile - expected).max() <= 1
+    together = edit_sheet(faces, bank, [Edit("red_hair", 2), "long_hair"], steps=3)  # strengths of their own
+    assert together.size == strip.size or together.width >= strip.width
+
+
 def test_batches_do_not_show() -> None:
-    faces = seeded_faces(ToyGenerator(), range(5))
-    whole, _ = edit_sheet(ToyGenerator(), bank, ["long_hair"], faces)
-    pieces, _ = edit_sheet(ToyGenerator(), bank, ["long_hair"], faces, batch_size=2)
-    assert np.abs(np.asarray(whole, int) - np.asarray(pieces, int)).max() <= 1
+    whole, pieces = (edit_sheet(Faces(range(5)).prepare(g, batch_size=n), bank, "long_hair") for n in (5, 2))
+    assert np.abs(pixels(whole) - pixels(pieces)).max() <= 1
 
 
-def test_content_is_a_picture_or_a_folder_of_them(tmp_path: Path) -> None:
+def test_content_pictures_stand_beside(tmp_path: Path) -> None:
     for name, colour in (("a", "white"), ("b", "black")):
         Image.new("RGB", (16, 16), colour).save(tmp_path / f"{name}.png")
     translator = ToyTranslator()
-    one = seeded_faces(translator, range(3), content=tmp_path / "a.png")
-    assert one.content is not None and one.pictures is not None
-    assert len(one.content) == 1 and one.pictures.shape == (1, 3, 16, 16)
-    turns = seeded_faces(translator, range(3), content=tmp_path)
-    assert turns.content is not None and len(turns.content) == 3
-    assert torch.equal(turns.content[0], turns.content[2]) and not torch.equal(turns.content[0], turns.content[1])
-    plain, _ = edit_sheet(translator, bank, ["red_hair"], seeded_faces(translator, range(3)))
-    beside, _ = edit_sheet(translator, bank, ["red_hair"], one)
-    above, _ = edit_sheet(translator, bank, ["red_hair"], turns)
+    plain, beside, above = (
+        edit_sheet(Faces(range(3), content=content).prepare(translator), bank, "red_hair")
+        for content in (None, tmp_path / "a.png", tmp_path)
+    )
     assert beside.width > plain.width and beside.height == plain.height and above.height > plain.height
-    strip, _ = edit_sheet(translator, bank, ["red_hair"], turns, steps=4)
+    strip = edit_sheet(Faces(range(3), content=tmp_path).prepare(translator), bank, "red_hair", steps=4)
     assert strip.height < above.height * 2 and strip.width > 5 * 16
-    with pytest.raises(LatentEditError, match="takes no content"):
-        seeded_faces(ToyGenerator(), [0], content=tmp_path / "a.png")
 
 
-def test_a_class_that_enters_the_decoder_is_content() -> None:
-    dark, light = (seeded_faces(ToyConditional(), [4], label=label) for label in (0, 1))
-    assert torch.equal(dark.codes, seeded_faces(ToyGenerator(), [4], label=0).codes)
-    sheets = [edit_sheet(ToyConditional(), bank, ["red_hair"], faces)[0] for faces in (dark, light)]
-    assert np.asarray(sheets[1], float).mean() > np.asarray(sheets[0], float).mean() + 5
+def test_a_class_that_enters_the_decoder_shows() -> None:
+    dark, light = (edit_sheet(Faces([4], label=n).prepare(ToyConditional()), bank, "red_hair") for n in (0, 1))
+    assert pixels(light).mean() > pixels(dark).mean() + 5
 
 
-def test_codes_of_ones_own_can_be_edited() -> None:
-    codes = ToyGenerator().sample_codes([7, 8])
-    own = with_content(ToyGenerator(), codes, ("mine", "yours"))
-    same, _ = edit_sheet(ToyGenerator(), bank, ["red_hair"], Faces(codes, ("mine", "yours")))
-    assert same.tobytes() == edit_sheet(ToyGenerator(), bank, ["red_hair"], own)[0].tobytes()
-
-
-def test_styles_are_read_from_pictures(tmp_path: Path) -> None:
-    for i, colour in enumerate(("white", "black", "red")):
-        Image.new("RGB", (16, 16), colour).save(tmp_path / f"{i}.png")
-    translator = ToyTranslator()
-    faces = named_faces(translator, style=tmp_path, count=2)
-    assert faces.names == ("0.png", "1.png") and faces.codes.shape == (2, 16)
-    expected = translator.map(translator.encode(torch.ones(1, 3, 16, 16))[1])
-    assert torch.allclose(faces.codes[:1], expected, atol=1e-6)
-    with pytest.raises(LatentEditError, match="cannot read styles"):
-        named_faces(ToyGenerator(), style=tmp_path)
+def test_editors_side_by_side() -> None:
+    faces = Faces(range(2)).prepare(g)
+    turned = DirectionBank(
+        [-bank["red_hair"] if tag == "red_hair" else bank[tag] for tag in ("long_hair", "short_hair")]
+    )
+    sheet = editors_sheet(faces, {"a": bank, "b": turned}, ["long_hair"], steps=3)
+    more = editors_sheet(faces, {"a": bank, "b": turned}, ["long_hair", Edit("short_hair", 2)], steps=3)
+    assert more.height > 1.8 * sheet.height and np.asarray(sheet).std() > 0

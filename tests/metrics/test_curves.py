@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from linear_world import Linear, Reader, bank
 
+from latentedit.directions.edits import Edit
 from latentedit.directions.pairs import TagPair
 from latentedit.errors import LatentEditError, UnknownNameError
 from latentedit.files import jsonable
@@ -18,7 +19,7 @@ STRENGTHS = [0.0, 1.0, 2.0, 4.0]
 @pytest.fixture(scope="module")
 def curves():
     return strength_curves(
-        Linear(), Reader(), bank, ["smile"], range(150), STRENGTHS, opposite=None, among="lacking", n_boot=200
+        Linear(), Reader(), bank, Edit("smile", opposite=None), range(150), STRENGTHS, among="lacking", n_boot=200
     )
 
 
@@ -177,8 +178,9 @@ def test_strengths_in_any_order_and_json():
 def test_pairs_and_explicit_strengths_grow_with_the_strength():
     pair = TagPair("smile", "short_hair", -0.5)
     edits = [pair, {"smile": 1.0, "short_hair": -0.5}, {"smile": 2.0}]
-    c = strength_curves(Linear(), Reader(), bank, edits, range(80), [1.0, 2.0], opposite=None, n_boot=10)
-    assert c.targets == ("smile", "", "smile") and c.labels == ("smile", "smile + short_hair", "smile")
+    c = strength_curves(Linear(), Reader(), bank, edits, range(80), [1.0, 2.0], n_boot=10)
+    assert c.targets == ("smile", "", "smile")
+    assert c.labels == ("smile -short_hair/2", "smile=1 -, short_hair=-0.5 -", "smile=2 -")
     assert np.isnan(c.target.value[1]).all()
     assert c.target.value[2, 0] == pytest.approx(c.target.value[0, 1], abs=1e-6)
     assert c.off_target.value[1, 0] > 0

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from linear_world import Linear, Reader, bank
 
+from latentedit.directions.edits import Edit
 from latentedit.errors import LatentEditError, UnknownNameError
 from latentedit.files import jsonable
 from latentedit.metrics import AttributeDependency, attribute_dependency
@@ -127,7 +128,8 @@ def test_strengths_in_any_order_and_json():
 
 def test_measuring_pictures_is_the_same_as_of_their_scores():
     options = dict(strengths=[1.0, 2.0], at=0.2, n_boot=30)
-    found = attribute_dependency(Linear(), Reader(), bank, ["smile", "long_hair"], range(120), opposite=None, **options)
+    edits = [Edit("smile", opposite=None), Edit("long_hair", opposite=None)]
+    found = attribute_dependency(Linear(), Reader(), bank, edits, range(120), **options)
     codes = Linear().sample_codes(range(120)).numpy()
     step = {"smile": np.array([0, 0, 0.1, 0]), "long_hair": np.array([0.1, 0, 0, 0.05])}
     after = np.stack([[(codes + s * step[tag]).clip(0, 1) for tag in step] for s in (1, 2)])
@@ -151,7 +153,7 @@ def test_mistakes_are_told():
 def test_dependency_is_the_normalised_change_of_the_other_logits():
     """long_hair moves entry 0 by 1 / sqrt(1.25) a unit and the hat, entry 3, by half of that."""
     found = attribute_dependency(
-        Linear(), Reader(), bank, ["long_hair"], range(200), strengths=[0.5, 1.0, 2.0], opposite=None, n_boot=50,
+        Linear(), Reader(), bank, Edit("long_hair", opposite=None), range(200), strengths=[0.5, 1.0, 2.0], n_boot=50,
         at=0.1,
     )  # fmt: skip
     codes = Linear().sample_codes(range(200)).numpy().clip(0, 1)

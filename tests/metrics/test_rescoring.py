@@ -6,13 +6,15 @@ import torch
 from linear_world import Linear, Reader, along, bank
 
 from latentedit.directions.bank import DirectionBank
-from latentedit.directions.pairs import TagKnowledge, TagPair
+from latentedit.directions.edits import Edit
+from latentedit.directions.pairs import TagPair, TagRelations
+from latentedit.editing.faces import Faces
 from latentedit.errors import LatentEditError
 from latentedit.metrics import rescore
 from latentedit.metrics.intervals import mean_interval
 from latentedit.metrics.rescoring import Rescoring, selectivity_of
 
-knowledge = TagKnowledge.load()
+relations = TagRelations.load()
 
 
 def test_the_matrix_is_what_the_linear_map_says():
@@ -31,7 +33,7 @@ def test_batches_do_not_matter_and_content_reaches_the_decoder():
     a = rescore(Linear(), Reader(), bank, edits, range(30), batch_size=7, n_boot=10)
     b = rescore(Linear(), Reader(), bank, edits, range(30), batch_size=30, n_boot=10)
     assert np.allclose(a.after, b.after, atol=1e-6)
-    shifted = rescore(Linear(), Reader(), bank, edits, range(30), content=torch.full((1, 1), 0.3), n_boot=10)
+    shifted = rescore(Linear(), Reader(), bank, edits, Faces(range(30), content=torch.full((1, 1), 0.3)), n_boot=10)
     assert shifted.before.mean() > a.before.mean() + 0.1
 
 
@@ -53,10 +55,10 @@ def test_target_and_others_are_told_apart():
 
 
 def test_pairs_and_tags_bring_the_opposite():
-    pair = rescore(Linear(), Reader(), bank, [TagPair("smile", "short_hair", -0.5)], range(20), strength=2, n_boot=10)
+    pair = rescore(Linear(), Reader(), bank, [TagPair("smile", "short_hair", -0.5)], range(20), n_boot=10)
     assert pair.targets == ("smile",) and pair.mean[0, 1] < 0
     auto = rescore(Linear(), Reader(), bank, ["long_hair"], range(20), n_boot=10)
-    alone = rescore(Linear(), Reader(), bank, ["long_hair"], range(20), opposite=None, n_boot=10)
+    alone = rescore(Linear(), Reader(), bank, Edit("long_hair", opposite=None), range(20), n_boot=10)
     assert auto.mean[0, 1] < 0 and abs(alone.mean[0, 1]) < 1e-7
 
 
@@ -129,9 +131,9 @@ def test_scores_survive_a_file(tmp_path):
 
 
 def test_nothing_to_do_is_refused():
-    with pytest.raises(LatentEditError, match="at least one"):
+    with pytest.raises(LatentEditError, match="name a tag or more"):
         rescore(Linear(), Reader(), bank, [], range(5))
-    with pytest.raises(LatentEditError, match="at least one"):
+    with pytest.raises(LatentEditError, match="given by seeds, codes or style; this has none"):
         rescore(Linear(), Reader(), bank, ["smile"], [])
     with pytest.raises(LatentEditError, match="does not measure"):
         rescore(Linear(), Reader(), DirectionBank([along("wings", 0)]), ["wings"], range(5), n_boot=10).summary(0)

@@ -10,7 +10,9 @@ from toy import ToyGenerator, ToyTagger, ToyTranslator
 
 from latentedit.directions.bank import DirectionBank
 from latentedit.directions.direction import Direction
-from latentedit.directions.pairs import TagKnowledge, TagPair
+from latentedit.directions.edits import Edit
+from latentedit.directions.pairs import TagPair, TagRelations
+from latentedit.editing.faces import Faces
 from latentedit.errors import DamagedFileError, LatentEditError, UnknownNameError
 from latentedit.metrics import attribute_dependency, rescore, strength_curves
 from latentedit.metrics.rescoring import Rescoring
@@ -98,9 +100,10 @@ class Noisy(Linear):
 def test_noise_is_the_same_before_and_after():
     """An edit of strength 0 changes nothing when it is; a generator whose noise is not is refused."""
     for noise in ("stored", 7):
-        r = rescore(Noisy(True), Reader(), bank, [{"smile": 0.0}], range(12), noise=noise, batch_size=5, n_boot=10)
+        faces = Faces(range(12), noise=noise)
+        r = rescore(Noisy(True), Reader(), bank, [{"smile": 0.0}], faces, batch_size=5, n_boot=10)
         assert np.array_equal(r.after[0], r.before)
-    other = rescore(Noisy(True), Reader(), bank, [{"smile": 0.0}], range(12), noise=8, n_boot=10)
+    other = rescore(Noisy(True), Reader(), bank, [{"smile": 0.0}], Faces(range(12), noise=8), n_boot=10)
     assert not np.allclose(other.before, r.before)
     with pytest.raises(LatentEditError, match="one code twice.*must be the same before and after"):
         rescore(Noisy(False), Reader(), bank, ["smile"], range(12), n_boot=10)
@@ -110,16 +113,16 @@ def test_content_goes_with_its_seed_whatever_the_batches():
     g = ToyTranslator()
     content = torch.randn(10, 4, generator=torch.Generator().manual_seed(0))
     a, b = (
-        rescore(g, ToyTagger(), toy_bank(g), ["long_hair"], range(10), content=content, batch_size=n, n_boot=1)
+        rescore(g, ToyTagger(), toy_bank(g), "long_hair", Faces(range(10), content=content), batch_size=n, n_boot=1)
         for n in (3, 10)
     )
     assert np.allclose(a.before, b.before, atol=1e-5) and np.allclose(a.after, b.after, atol=1e-5)
-    alone = rescore(g, ToyTagger(), toy_bank(g), ["long_hair"], [6], content=content[6:7], n_boot=1)
+    alone = rescore(g, ToyTagger(), toy_bank(g), "long_hair", Faces([6], content=content[6:7]), n_boot=1)
     assert np.allclose(alone.before[0], a.before[6], atol=1e-5)
-    turned = rescore(g, ToyTagger(), toy_bank(g), ["long_hair"], range(10), content=content.flip(0), n_boot=1)
+    turned = rescore(g, ToyTagger(), toy_bank(g), "long_hair", Faces(range(10), content=content.flip(0)), n_boot=1)
     assert not np.allclose(turned.before, a.before, atol=1e-3)
-    with pytest.raises(LatentEditError, match="3 rows for 10 seeds"):
-        rescore(g, ToyTagger(), toy_bank(g), ["long_hair"], range(10), content=content[:3])
+    with pytest.raises(LatentEditError, match="3 rows for 10 faces"):
+        rescore(g, ToyTagger(), toy_bank(g), "long_hair", Faces(range(10), content=content[:3]))
 
 
 def test_threads_do_not_matter():
@@ -138,38 +141,42 @@ def test_threads_do_not_matter():
 
 
 def test_units_layers_opposites_and_knowledge_reach_the_edit():
-    options = {"strength": 1.0, "opposite": None, "n_boot": 1}
-    sigma = rescore(Linear(), Reader(), bank, ["smile"], range(30), **options).mean[0, 2]
-    latent = rescore(Linear(), Reader(), bank, ["smile"], range(30), unit="latent", **options).mean[0, 2]
+    def change(what, tag, **options):
+        r = rescore(Linear(), Reader(), bank, what, range(30), n_boot=1, **options)
+        return r.mean[0, r.tags.index(tag)]
+
+    sigma = change(Edit("smile", 1, opposite=None), "smile")
+    latent = change(Edit("smile", 1, opposite=None, unit="latent"), "smile")
     assert sigma == pytest.approx(0.1, abs=0.02) and latent > 3 * sigma
-    known = TagKnowledge((TagPair("smile", "short_hair", -2.0),), {})
-    options = {"strength": 1.0, "n_boot": 1}
-    mine = rescore(Linear(), Reader(), bank, ["smile"], range(30), knowledge=known, **options).mean[0, 1]
+    known = TagRelations((TagPair("smile", "short_hair", -2.0),), {})
+    mine = change(Edit("smile", 1), "short_hair", relations=known)
     assert mine == pytest.approx(-0.2, abs=0.05)
-    assert rescore(Linear(), Reader(), bank, ["smile"], range(30), **options).mean[0, 1] == pytest.approx(0, abs=1e-6)
-    named = rescore(Linear(), Reader(), bank, ["smile"], range(30), opposite="short_hair:2", **options).mean[0, 1]
+    assert change(Edit("smile", 1), "short_hair") == pytest.approx(0, abs=1e-6)
+    named = change(Edit("smile", 1, opposite="short_hair", ratio=-2), "short_hair")
     assert named == pytest.approx(mine, abs=1e-6)
     g = ToyGenerator()
     one, first = (
-        rescore(g, ToyTagger(), toy_bank(g), "long_hair", range(30), layers=slots, **options) for slots in (None, "0")
+        rescore(g, ToyTagger(), toy_bank(g), Edit("long_hair", 1, layers=slots), range(30), n_boot=1)
+        for slots in (None, "0")
     )
-    assert one.labels == ("long_hair",) and not np.allclose(one.mean, first.mean, atol=1e-3)
+    assert one.labels == ("long_hair=1",) and first.labels == ("long_hair=1 @0",)
+    assert not np.allclose(one.mean, first.mean, atol=1e-3)
 
 
 def test_what_cannot_be_done_is_said_before_anything_is_decoded():
     wrong = [
         (dict(edits=["wings"]), UnknownNameError, "wings"),
-        (dict(edits=["smile"], unit="meters"), UnknownNameError, "unit"),
-        (dict(edits=["smile"], layers="9"), LatentEditError, "no layers"),
+        (dict(edits=[Edit("smile", layers="9")]), LatentEditError, "no layers"),
+        (dict(edits=[Edit("smile", goal=0.5)]), LatentEditError, "comes later"),
+        (dict(edits=[Edit("smile", keep="short_hair")]), LatentEditError, "comes later"),
         (dict(edits=["smile"], n_boot=0), LatentEditError, "n_boot"),
-        (dict(edits=["smile"], noise="loud"), LatentEditError, "'stored', 'none' or a seed"),
         (dict(edits=["smile"], batch_size=0), LatentEditError, "batch size"),
         (dict(edits=[{"smile": float("nan")}]), LatentEditError, "finite"),
     ]  # fmt: skip
     for options, kind, words in wrong:
         g = Counting()
         with pytest.raises(kind, match=words):
-            rescore(g, Reader(), bank, seeds=range(4), **options)
+            rescore(g, Reader(), bank, faces=range(4), **options)
         assert not g.decoded
     for options in (dict(among="some"), dict(others=[["wings"]]), dict(others=["smile"]), dict(n_boot=0)):
         g = Counting()
@@ -186,7 +193,7 @@ def test_a_judge_that_refuses_is_named_with_the_picture():
         def score(self, images):
             raise LatentEditError("it is too dark")
 
-    with pytest.raises(LatentEditError, match=r"the judge cannot score seeds 5 ... 7 \(unedited\): it is too dark"):
+    with pytest.raises(LatentEditError, match=r"the judge cannot score seed 5 ... seed 7 \(unedited\): it is too dark"):
         rescore(Linear(), Refusing(), bank, ["smile"], [5, 6, 7])
 
 
@@ -199,7 +206,7 @@ def test_scores_that_are_none_are_named_with_seed_and_edit(bad, words):
             return scores
 
     far = {"smile": 20.0}  # only edited pictures come to that
-    with pytest.raises(LatentEditError, match=rf"'hat' of seed 0 \(smile\) as {words}"):
+    with pytest.raises(LatentEditError, match=rf"'hat' of seed 0 \(smile=20 -\) as {words}"):
         rescore(Linear(), Broken(), bank, [far], range(4))
 
 
@@ -270,14 +277,15 @@ def test_thousands_of_tags_take_their_scores_and_little_more():
 
 
 def test_what_is_loaded_is_what_was_saved(tmp_path):
-    r = rescore(Linear(), Reader(), bank, ["long_hair", {"smile": -1.0}], range(25), strength=2.0, n_boot=40)
+    r = rescore(Linear(), Reader(), bank, [Edit("long_hair", 2), {"smile": -1.0}], range(25), n_boot=40)
     r.save(tmp_path / "r.safetensors")
     again = Rescoring.load(tmp_path / "r.safetensors")
     for name in ("before", "after", "thresholds", "mean", "low", "high"):
         assert np.array_equal(getattr(again, name), getattr(r, name)), name
     for name in ("targets", "labels", "tags", "n_boot", "provenance"):
         assert getattr(again, name) == getattr(r, name), name
-    assert r.before.dtype == np.float32 and r.provenance["strength"] == 2.0 and r.provenance["seeds"] == [0, 24]
+    assert r.before.dtype == np.float32 and r.provenance["edits"] == ["long_hair=2", "smile=-1 -"]
+    assert r.provenance["faces"]["seeds"] == [0, 24] and r.provenance["pictures"] == 25
 
 
 def test_damaged_files_are_named(tmp_path):

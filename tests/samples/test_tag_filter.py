@@ -10,7 +10,7 @@ from fnmatch import fnmatchcase
 import pytest
 from places import FIXTURES, ROOT
 
-from latentedit.directions.pairs import TagKnowledge
+from latentedit.directions.pairs import TagRelations
 from latentedit.errors import LatentEditError, UnknownNameError
 from latentedit.samples.tag_filter import DROPPED, dropped_by, select_tags
 
@@ -88,7 +88,7 @@ def test_every_entry_drops_a_tag_and_only_its_own() -> None:
 
 
 def test_no_attribute_is_on_the_list() -> None:
-    known = TagKnowledge.load()
+    known = TagRelations.load()
     attributes = {tag for pair in known.pairs for tag in (pair.positive, pair.negative)}
     attributes |= {tag for tags in known.groups.values() for tag in tags}
     attributes |= set((ROOT / "data" / "avatar-tags.txt").read_text().split())

@@ -1,14 +1,16 @@
-"""Comparing banks: no difference between equals, a real one found, intervals that cover, and the command."""
+"""Comparing editors: no difference between equals, a real one found, intervals that cover, and the command."""
 
 import json
 
 import numpy as np
 import pytest
+import torch
 from linear_world import TAGS, Linear, Reader, along, bank
 from PIL import Image
 
 from latentedit import DirectionBank, load_generator
 from latentedit.directions.direction import Direction
+from latentedit.directions.edits import Edit
 from latentedit.errors import LatentEditError, MismatchError
 from latentedit.metrics.intervals import estimate
 from latentedit.study.comparison import MEASURES, compare, gap, unique_names
@@ -16,8 +18,9 @@ from latentedit.study.comparison import MEASURES, compare, gap, unique_names
 weaker = DirectionBank([along("long_hair", 0, extra=0.9), along("short_hair", 1), along("smile", 2, extra=0.3)])
 
 
-def run_it(banks, edits=("long_hair", "smile"), **rest):
-    return compare(Linear(), Reader(), banks, list(edits), range(80), opposite=None, n_boot=200, **rest)
+def run_it(editors, tags=("long_hair", "smile"), **rest):
+    edits = [Edit(tag, opposite=None) for tag in tags]
+    return compare(Linear(), Reader(), editors, edits, range(80), n_boot=200, **rest)
 
 
 def test_equals_show_no_difference():
@@ -25,7 +28,6 @@ def test_equals_show_no_difference():
     for row in found.rows:
         for one in row.differences["b"].values():
             assert one.value == one.low == one.high == 0 and not one.shows_difference
-        assert row.cosines["b"] == pytest.approx(1)
 
 
 def test_a_real_difference_is_found_with_its_size():
@@ -37,7 +39,6 @@ def test_a_real_difference_is_found_with_its_size():
     assert others.value == pytest.approx(b.off_target.value - a.off_target.value, abs=1e-6)
     target = row.differences["b"]["target rises by"]
     assert target.value == pytest.approx(b.target.value - a.target.value, abs=1e-6)
-    assert 0.9 < row.cosines["b"] < 0.999
     assert found.comparisons == 3 and found.level == pytest.approx(1 - 0.05 / 3)
 
 
@@ -60,12 +61,26 @@ def test_paired_intervals_cover_and_unpaired_ones_are_far_too_wide():
 def test_edits_that_one_bank_lacks_are_left_out():
     small = DirectionBank([along("smile", 2)])
     found = run_it({"a": bank, "small": small}, ["smile", "long_hair"])
-    assert [row.label for row in found.rows] == ["smile"] and found.left_out == {"long_hair": "not in small"}
+    assert [row.label for row in found.rows] == ["smile -"] and found.left_out == {"long_hair -": "not in small"}
     with pytest.raises(LatentEditError, match="no edit is left.*not in small"):
         run_it({"a": bank, "small": small}, ["long_hair"])
     wings = DirectionBank([along("wings", 0)])
     with pytest.raises(LatentEditError, match="does not measure"):
         run_it({"a": wings, "b": wings}, ["wings"])
+
+
+def test_editors_of_any_kind_are_compared():
+    class Nudge:
+        """No bank: it has the two names that an editor has."""
+
+        tags = ("smile",)
+
+        def edit(self, codes, edits):
+            return codes + torch.eye(4)[2] * 0.1 * Edit(edits).at(1).strength
+
+    found = run_it({"a": bank, "nudge": Nudge()}, ["smile"])
+    (row,) = found.rows
+    assert row.summaries["nudge"].target.value < row.summaries["a"].target.value / 2
 
 
 def test_mistakes():
@@ -102,7 +117,9 @@ def test_the_command(run, tmp_path):
     code, out, err = run("compare", "ours.safetensors", "turned.safetensors", *common, *judged)
     told = json.loads(out)
     hair, mouth = told["comparison"]["rows"]
-    assert hair["differences"]["turned"]["target rises by"]["high"] < 0 and hair["cosines"]["turned"] < -0.99
+    assert hair["differences"]["turned"]["target rises by"]["high"] < 0
+    assert told["cosines"]["long_hair"]["turned"] < -0.99 and told["cosines"]["open_mouth"]["turned"] > 0.99
+    assert told["edits"] == ["long_hair", "open_mouth"]
     assert mouth["differences"]["turned"]["target rises by"]["value"] == 0
     assert not told["judge_fitted_directions"] and "flatters" not in err
     code, out, err = run("compare", "ours.safetensors", "--quiet", "--force")

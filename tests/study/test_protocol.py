@@ -4,7 +4,7 @@ import tomllib
 
 import pytest
 
-from latentedit.directions.pairs import TagPair
+from latentedit.directions.edits import Edit
 from latentedit.errors import DamagedFileError, LatentEditError, UnknownNameError
 from latentedit.pictures.images import list_pictures
 from latentedit.shipped import shipped
@@ -38,9 +38,10 @@ def test_the_shipped_study_is_the_one_of_2022():
     lasso, svd = (next(m for m in p.methods if m.name == name) for name in ("Lasso", "SVD"))
     assert (lasso.strength, lasso.opposite, lasso.unit) == (15, -5, "raw")
     assert (svd.strength, svd.opposite, svd.unit) == (10, -5, "raw")
-    assert lasso.edit(p.edits[1]) == TagPair("short_hair", "long_hair", -1 / 3)
-    assert svd.edit(p.edits[0]) == TagPair("open_mouth", "closed_mouth", -0.5)
-    assert lasso.edit(p.edits[2]) == lasso.edit(p.edits[2], opposing=False) == "closed_eyes"
+    assert lasso.edit(p.edits[1]) == Edit("short_hair", 15, opposite="long_hair", ratio=-1 / 3, unit="raw")
+    assert svd.edit(p.edits[0]) == Edit("open_mouth", 10, opposite="closed_mouth", ratio=-0.5, unit="raw")
+    alone = Edit("closed_eyes", 15, opposite=None, unit="raw")
+    assert lasso.edit(p.edits[2]) == lasso.edit(p.edits[2], opposing=False) == alone
     assert full.sizes.samples == 10_200 and full.sizes.styles_per_content == 3
     assert (full.sizes.dfid_pictures, full.sizes.dfid_augmentations) == (100, 1000)
     assert (full.sizes.fid_pictures, full.sizes.lpips_pictures, full.sizes.lpips_styles) == (100, 100, 10)

@@ -11,8 +11,8 @@ from toy import ToyTagger, ToyTranslator
 from toy_features import Pool
 
 import latentedit.study.run as study_module
-from latentedit import DirectionBank, edit, rescore
-from latentedit.directions.pairs import TagPair
+from latentedit import DirectionBank, Faces, rescore
+from latentedit.directions.edits import Edit
 from latentedit.errors import LatentEditError
 from latentedit.metrics import dfid, fid
 from latentedit.metrics.frechet_distance import FrechetStatistics
@@ -61,6 +61,10 @@ def done(protocol, tmp_path_factory):
     return out, evaluate(protocol, out)
 
 
+HAIR = Edit("short_hair", 15, opposite="long_hair", ratio=-1 / 3, unit="raw")
+"""What the study's first method does to hair."""
+
+
 def contents(folders, generator, n):
     return Contents.find(generator, folders / "test")(np.arange(n) % 12)
 
@@ -71,8 +75,8 @@ def test_rescoring_is_that_of_the_metric(done, folders):
     bank = DirectionBank.load(out / "directions" / "linear.safetensors")
     judge = study_module.load_tagger("torch:toy:ToyTagger")
     direct = rescore(
-        generator, judge, bank, [TagPair("short_hair", "long_hair", -1 / 3), "smile"], range(SEED, SEED + 30),
-        strength=15, unit="raw", opposite=None, content=contents(folders, generator, 30), n_boot=100,
+        generator, judge, bank, [HAIR, Edit("smile", 15, opposite=None, unit="raw")],
+        Faces(range(SEED, SEED + 30), content=contents(folders, generator, 30)), n_boot=100,
     )  # fmt: skip
     opposed, alone = results.rescorings["line"]
     assert np.allclose(opposed.mean, direct.mean, atol=1e-6) and np.allclose(opposed.low, direct.low, atol=1e-6)
@@ -83,7 +87,7 @@ def test_rescoring_is_that_of_the_metric(done, folders):
 def moved(out, codes):
     """Codes after the study's hair edit by its first method."""
     bank = DirectionBank.load(out / "directions" / "linear.safetensors")
-    return edit(codes, bank, TagPair("short_hair", "long_hair", -1 / 3), strength=15, unit="raw")
+    return bank.edit(codes, HAIR)
 
 
 def test_frechet_distances_are_those_of_the_metric(done, folders):

@@ -23,7 +23,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from toy import ToyGenerator
 
-from latentedit.directions.pairs import TagKnowledge
+from latentedit.directions.pairs import TagRelations
 from latentedit.errors import DamagedFileError, LatentEditError, UnknownNameError
 from latentedit.samples.sampling import sample
 from latentedit.samples.store import SCORE_FLOOR
@@ -155,7 +155,7 @@ def test_the_shipped_prompts_cover_the_bundled_tags() -> None:
     assert 60 <= len(ours) <= 80 and all(re.fullmatch(r"[0-9a-z]+([_-][0-9a-z]+)*", tag) for tag in ours)
     assert set(shipped("data/avatar-tags.txt").read_text().split()) <= set(ours)
     for tag in ("long_hair", "open_mouth", "closed_eyes", "smile"):
-        pair = TagKnowledge.load().opposite_of(tag)
+        pair = TagRelations.load().opposite_of(tag)
         assert pair is not None
         one, other = ours[tag], ours[pair.negative]
         assert (one.positive, one.negative) == (other.negative, other.positive)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from conformance import arrays
+from explicit import explicit
 from foreign import G, Sized, ganspace, normal, only, refused, save, unit
 from torch import Tensor
 
@@ -22,7 +23,6 @@ from latentedit.directions.formats import (
     read_codes,
 )
 from latentedit.directions.sefa import SIGMA_SEEDS
-from latentedit.editing.editor import edit
 from latentedit.errors import MismatchError, UnknownNameError
 from latentedit.files import sha256_of
 
@@ -50,9 +50,9 @@ def test_interfacegan_interpolation_by_slot_is_an_edit_in_latent_units(tmp_path:
     io_ = arrays("interfacegan")
     bank = import_directions(save(tmp_path / "b.npy", io_["in_primal"]), Sized(48, 4))
     code = torch.from_numpy(io_["in_code3d"])
-    moved = torch.cat([edit(code, bank, {"b": float(s)}, unit="latent") for s in np.linspace(-2, 2, 5)])
+    moved = torch.cat([bank.edit(code, explicit({"b": float(s)}, unit="latent")) for s in np.linspace(-2, 2, 5)])
     np.testing.assert_allclose(moved.numpy(), io_["out_interp_3d"], rtol=0, atol=1e-6)
-    wrong = edit(code, bank, {"b": 2.5}, unit="latent")
+    wrong = bank.edit(code, explicit({"b": 2.5}, unit="latent"))
     assert np.abs(wrong.numpy()[0] - io_["out_interp_3d"][-1]).max() > 1e-2
 
 
@@ -62,9 +62,9 @@ def test_interfacegan_interpolation_of_one_code_moves_to_distances(tmp_path: Pat
     code = torch.from_numpy(io_["in_code2d"])
     there = float(code[0].double() @ bank["b"].vector.double())
     steps = np.linspace(-3, 3, 7)
-    moved = torch.cat([edit(code, bank, {"b": float(s) - there}, unit="latent") for s in steps])
+    moved = torch.cat([bank.edit(code, explicit({"b": float(s) - there}, unit="latent")) for s in steps])
     np.testing.assert_allclose(moved.numpy(), io_["out_interp_2d"], rtol=0, atol=1e-5)
-    by = torch.cat([edit(code, bank, {"b": float(s)}, unit="latent") for s in steps])
+    by = torch.cat([bank.edit(code, explicit({"b": float(s)}, unit="latent")) for s in steps])
     assert abs(there) > 1e-2 and np.abs(by.numpy() - io_["out_interp_2d"]).max() > 1e-3  # the documented difference
 
 
@@ -88,7 +88,7 @@ def test_directions_of_any_length_come_back(tmp_path: Path, suffix: str, shape: 
         np.testing.assert_allclose(one, values, rtol=3e-7, atol=0)
         if length == 1.0:
             assert np.array_equal(one, values)
-    raw = edit(torch.zeros(1, 16), bank, {"age": 1.0}, unit="raw")
+    raw = bank.edit(torch.zeros(1, 16), explicit({"age": 1.0}, unit="raw"))
     np.testing.assert_allclose(raw.numpy().reshape(-1, 16), values.reshape(-1, 16), rtol=1e-6, atol=1e-9)
     assert np.array_equal(np.sign(got.vector.numpy().ravel()), np.sign(values.ravel()))
 
@@ -127,7 +127,7 @@ def test_the_same_row_in_every_slot_moves_as_the_row_alone(tmp_path: Path) -> No
     all_slots = import_directions(save(tmp_path / "b.npy", np.repeat(unit(1, 16), 3, 0)), G)
     codes = G.sample_codes(range(4))
     torch.testing.assert_close(
-        edit(codes, all_slots, {"b": 2.0}), edit(codes, one, {"a": 2.0}, layers="0-2"), rtol=0, atol=1e-5
+        all_slots.edit(codes, {"b": 2.0}), one.edit(codes, explicit({"a": 2.0}, layers="0-2")), rtol=0, atol=1e-5
     )
 
 
@@ -168,7 +168,7 @@ def test_ganspace_components(tmp_path: Path, estimator: str) -> None:
         assert direction.params["lat_stdev"] == pytest.approx(independent, rel=1e-4)
     two = import_directions(path, Recorded(codes), tags=["ganspace_03", "ganspace_00"])
     assert two.tags == ("ganspace_03", "ganspace_00") and two["ganspace_03"] == bank["ganspace_03"]
-    moved = edit(torch.from_numpy(codes[:2]), bank, {"ganspace_01": 2.0})
+    moved = bank.edit(torch.from_numpy(codes[:2]), {"ganspace_01": 2.0})
     official = codes[:2] + 2 * held["lat_stdev"][1] * held["lat_comp"][1]
     np.testing.assert_allclose(moved.numpy(), official, rtol=0, atol=1e-4)
     export_directions(bank, tmp_path / "one.npy", tags=["ganspace_04"])
@@ -219,7 +219,7 @@ def test_halcys_tags(tmp_path: Path) -> None:
         bank = import_directions(path, G)
     assert bank.tags == ("long_hair", "smile") and bank["smile"].params["format"] == "halcy"
     for direction in bank:
-        step = edit(torch.zeros(1, 16), bank, {direction.tag: 1.0}, unit="raw")
+        step = bank.edit(torch.zeros(1, 16), explicit({direction.tag: 1.0}, unit="raw"))
         np.testing.assert_allclose(step.numpy()[0], tree[direction.tag], rtol=1e-6, atol=1e-8)
     assert import_directions(path, G, tags=["smile"]).tags == ("smile",)
     refused("unknown direction 'bald'", import_directions, path, G, tags=["bald"])

@@ -1,0 +1,27 @@
+"""Directions, a bank and codes that are made up: 16 numbers, two slots."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from latentedit.directions.bank import DirectionBank
+from latentedit.directions.direction import Direction
+
+D = 16
+SLOTS = ("a", "b")
+
+
+def direction(tag: str = "long_hair", seed: int = 0, sigma: float = 0.7, **changes) -> Direction:  # type: ignore[no-untyped-def]
+    vector = torch.from_numpy(np.random.default_rng(seed).standard_normal(changes.pop("shape", (D,)))).double()
+    values = {"generator_id": "toy:1", "layers": SLOTS, "coefficient_norm": 2.0, "finder": "linear"} | changes
+    return Direction(tag=tag, vector=(vector / vector.norm()).float(), sigma=sigma, **values)
+
+
+def bank() -> DirectionBank:
+    return DirectionBank([direction(), direction("short_hair", 1, 1.3), direction("smile", 2, 0.1)])
+
+
+def codes(n: int = 5, *, slots: bool = False) -> torch.Tensor:
+    shape = (n, 2, D) if slots else (n, D)
+    return torch.from_numpy(np.random.default_rng(9).standard_normal(shape)).float()
