@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import graphlib
 import importlib
 from pathlib import Path
@@ -124,3 +125,24 @@ def test_public_names_stay_themselves_when_everything_is_imported() -> None:
 
 def test_dir_shows_the_public_names_alone() -> None:
     assert dir(latentedit) == sorted(latentedit.__all__)
+
+
+def carried(code: str) -> dict[str, int]:
+    """Function to how many of its calls are handed more than eight of its own parameters."""
+    found = {}
+    for function in ast.walk(ast.parse(code)):
+        if isinstance(function, ast.FunctionDef):
+            given = function.args.posonlyargs + function.args.args + function.args.kwonlyargs
+            own = {argument.arg for argument in given} - {"self", "cls"}
+            calls = [node for node in ast.walk(function) if isinstance(node, ast.Call)]
+            values = [[*call.args, *(keyword.value for keyword in call.keywords)] for call in calls]
+            handed = [{n.id for one in row for n in ast.walk(one) if isinstance(n, ast.Name)} & own for row in values]
+            found[function.name] = sum(len(names) > 8 for names in handed)
+    return found
+
+
+def test_no_function_carries_more_than_eight_parameters_through_more_than_one_call() -> None:
+    for path in FILES:
+        assert max(carried(path.read_text(encoding="utf-8")).values(), default=0) <= 1, path
+    names = ", ".join("abcdefghi")
+    assert carried(f"def f({names}):\n    g({names})\n    h({names})") == {"f": 2}
