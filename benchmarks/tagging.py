@@ -32,7 +32,7 @@ from torch import Tensor
 
 import latentedit as le
 from latentedit.pictures.images import to_uint8
-from latentedit.samples import fill as filling
+from latentedit.samples import fill
 from latentedit.samples.tagging import tag_pictures
 from latentedit.taggers.base import PictureTagger
 from latentedit.taggers.deepdanbooru import TorchTagger
@@ -121,11 +121,11 @@ def race(tagger: PictureTagger, side: int, count: int, batch: int, rounds: int, 
         shutil.rmtree(folder / "copy")
 
     def worker() -> None:
-        feed, filling.feed = filling.feed, lambda items, tagger: one_ahead(items)  # type: ignore[assignment]
+        feed, fill.feed = fill.feed, lambda items, tagger: one_ahead(items)  # type: ignore[assignment]
         try:
             samples()
         finally:
-            filling.feed = feed
+            fill.feed = feed
 
     def one_by_one() -> None:
         for path in sorted(files.iterdir()):

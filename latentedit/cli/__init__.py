@@ -19,11 +19,11 @@ from latentedit.cli import (  # noqa: F401  (they add their commands)
     evaluating,
     files,
     fitting,
-    judging,
     listing,
     sampling,
     studying,
     tagging,
+    training,
 )
 from latentedit.cli.common import cli
 from latentedit.errors import LatentEditError
