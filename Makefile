@@ -1,5 +1,5 @@
 # Each target sets the project up first (scripts/setup), which takes a moment the second time.
-.PHONY: setup demo test lint wheel clean
+.PHONY: setup demo test test-all lint wheel clean
 
 unexport PYTHONDONTWRITEBYTECODE
 PYTEST_ARGS ?=
@@ -11,7 +11,10 @@ demo: setup
 	.venv/bin/latentedit demo
 
 test: setup
-	.venv/bin/python -m pytest $(PYTEST_ARGS)
+	.venv/bin/python -m pytest -n auto --dist loadfile -m "not slow" $(PYTEST_ARGS)
+
+test-all: setup
+	.venv/bin/python -m pytest -n auto --dist loadfile $(PYTEST_ARGS)
 
 lint: setup
 	.venv/bin/ruff check .

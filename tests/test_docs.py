@@ -15,7 +15,11 @@ from pathlib import Path
 import pytest
 from places import ROOT
 
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [
+    page
+    for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+    if "```python" in page.read_text(encoding="utf-8")
+]
 FENCE = re.compile(r"^(?P<indent> *)```(?P<info>[^`]*)$")
 FILE = re.compile(r"^# (?P<name>\w+)\.py$")
 

@@ -1,6 +1,5 @@
 """One contract over the registries: whatever is registered is tested by being registered."""
 
-
 import numpy as np
 import omniart
 import pytest
@@ -8,7 +7,6 @@ import torch
 from clip_models import write_clip
 from conformance import checkpoint
 from onnx_taggers import write_tagger
-from places import FIXTURES
 from torch import nn
 from toy import as_png
 
@@ -52,12 +50,11 @@ def test_every_generator_keeps_the_contract(kind, files):
 
 
 @pytest.fixture(scope="module")
-def tagger_files(tmp_path_factory):
+def tagger_files(tmp_path_factory, small_project):
     """A file or folder for every kind of tagger that is read from one."""
     folder = tmp_path_factory.mktemp("taggers")
     (folder / "labels.csv").write_text("seed,tags\n1,long_hair\n")
-    project = FIXTURES / "conformance" / "deepdanbooru"
-    paths = {"csv": folder / "labels.csv", "judge": "avatar", "deepdanbooru": project}
+    paths = {"csv": folder / "labels.csv", "judge": "avatar", "deepdanbooru": small_project}
     for kind, write in (("onnx", write_tagger), ("clip", write_clip)):
         paths[kind] = folder / kind
         write(paths[kind])

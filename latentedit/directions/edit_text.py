@@ -23,6 +23,7 @@ import re
 from collections.abc import Iterable, Mapping
 from decimal import Context, Decimal
 from fractions import Fraction
+from functools import lru_cache
 from typing import Any, cast
 
 from latentedit.errors import LatentEditError
@@ -89,6 +90,15 @@ def _normal(tag: str) -> str:
     return tag.lower().replace(" ", "_")
 
 
+@lru_cache(maxsize=16)
+def _index(known: tuple[str, ...]) -> tuple[frozenset[str], dict[str, list[str]]]:
+    """Known tags, and those that are alike but for spaces and case."""
+    alike: dict[str, list[str]] = {}
+    for tag in sorted(set(known)):
+        alike.setdefault(_normal(tag), []).append(tag)
+    return frozenset(known), alike
+
+
 class Reader:
     """Reads the text of edits from the left.
 
@@ -99,10 +109,7 @@ class Reader:
 
     def __init__(self, text: str, known: Iterable[str]) -> None:
         self.text, self.place = text, 0
-        self.exact = set(known)
-        self.alike: dict[str, list[str]] = {}
-        for tag in sorted(self.exact):
-            self.alike.setdefault(_normal(tag), []).append(tag)
+        self.exact, self.alike = _index(tuple(known))
 
     def edits(self) -> list[dict[str, Any]]:
         """What is said of each edit, under the names of its fields.

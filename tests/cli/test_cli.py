@@ -153,6 +153,11 @@ def make():
 """
 
 
+def heed_interrupts():
+    """What is started in the background ignores Ctrl-C, and so does what that starts; what a user starts does not."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 def test_a_stopped_run_goes_on(tmp_path, how):
     (tmp_path / "slow.py").write_text(SLOW)
@@ -171,8 +176,9 @@ def test_a_stopped_run_goes_on(tmp_path, how):
     ]
     # 2,048 rows are a shard; the second one is under way when the run is stopped.
     process = subprocess.Popen(
-        [*command, "--n", "6000"], cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True
-    )
+        [*command, "--n", "6000"], cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True,
+        preexec_fn=heed_interrupts,
+    )  # fmt: skip
     deadline = time.monotonic() + 120
     while not (tmp_path / "samples" / "codes-00000.parquet").exists() and time.monotonic() < deadline:
         time.sleep(0.05)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import functools
 import json
 import math
 
@@ -20,6 +21,7 @@ from latentedit.errors import LatentEditError, UnknownNameError
 TAGS = ("long_hair", "short_hair", "red_hair", "black_hair", "smile")
 
 
+@functools.cache
 def danbooru_tags() -> list[str]:
     lines = (FIXTURES / "danbooru_tags.csv").read_text().splitlines()
     return [row["name"] for row in csv.DictReader(line for line in lines if not line.startswith("#"))]

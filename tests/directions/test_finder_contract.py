@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from explicit import explicit
 from toy import ToyGenerator, ToyTagger
 
 from latentedit.directions import (
@@ -120,7 +121,7 @@ def test_fit_directions_save_load_and_edit(name: str, samples: Samples, tmp_path
     bank.save(tmp_path / "x.safetensors")
     assert list(DirectionBank.load(tmp_path / "x.safetensors")) == list(bank)
     codes = g.sample_codes(range(4))
-    images = g.decode(bank.edit(codes, {bank.tags[0]: 3.0}, layers="a"))
+    images = g.decode(bank.edit(codes, explicit({bank.tags[0]: 3.0}, layers="a")))
     assert not torch.allclose(images, g.decode(codes))
     with pytest.raises(MismatchError):
         bank.check_generator(ToyGenerator(seed=5))

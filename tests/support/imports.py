@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 from places import ROOT
@@ -39,9 +40,14 @@ def imports(path: Path, code: str | None = None) -> set[str]:
         path: of the file.
         code: what is read in its place.
     """
-    tree = ast.parse(path.read_text(encoding="utf-8") if code is None else code)
+    return set(_imports(path, path.read_text(encoding="utf-8") if code is None else code))
+
+
+@cache  # every test of the layout asks for all files
+def _imports(path: Path, code: str) -> frozenset[str]:
+    tree = ast.parse(code)
     found = set(_imported(tree, path)) | set(_named(tree))
-    return {_home(name) for name in found}
+    return frozenset(_home(name) for name in found)
 
 
 def _imported(tree: ast.AST, path: Path) -> Iterator[str]:

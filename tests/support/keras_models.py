@@ -94,10 +94,23 @@ def scatter(model: Any, seed: int) -> Any:
 
 
 def logits(model: Any, prepared: np.ndarray) -> np.ndarray:
-    """What comes into the network's sigmoid, (n, tags), for prepared pictures (n, H, W, 3)."""
+    """What comes into the network's sigmoid, (n, tags), for prepared pictures (n, H, W, 3).
+
+    Layer by layer: ``predict`` makes a graph first, which takes five times as long as running it once.
+    """
     import tensorflow as tf
 
-    return tf.keras.Model(model.input, model.layers[-1].input).predict(prepared, verbose=0)
+    return tf.keras.Model(model.input, model.layers[-1].input)(prepared, training=False).numpy()
+
+
+def small() -> Any:
+    """A network of the package's with every kind of layer that it has, but few of them, and one output for each tag."""
+    return build([16, 32], [1, 1], height=64, width=64, tags=len(TAGS))
+
+
+def scores(model: Any, tagger: Any, pictures: Tensor) -> np.ndarray:
+    """Scores (n, tags) by Keras of pictures that a tagger in TensorFlow prepares."""
+    return 1 / (1 + np.exp(-logits(model, tagger.prepare(pictures)).astype(float)))
 
 
 def project(folder: Path, model: Any = None, suffix: str = ".keras", *, tags: list[str] | None = None) -> Path:
@@ -121,9 +134,9 @@ def keras2(folder: Path) -> Path:
     return folder
 
 
-def described_h5(folder: Path, change: Any) -> Path:
-    """The fixture's project as .h5 with a changed description: ``change(description)`` works in place."""
-    project(folder, suffix=".h5")
+def described_h5(folder: Path, change: Any, model: Any = None) -> Path:
+    """A project as .h5, the fixture's or of a model, with a changed description: ``change(description)`` in place."""
+    project(folder, model, suffix=".h5")
     with h5py.File(folder / "model-resnet_custom_v3.h5", "r+") as file:
         described = json.loads(file.attrs["model_config"])
         change(described)

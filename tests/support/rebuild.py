@@ -84,8 +84,11 @@ def rebuild_state_dict(manifest, as_torch=False, check=True, salt=None):
     return out
 
 
-def rebuild_checkpoint(manifest):
-    """Return the dict that torch.save() should write to get the checkpoint file's layout."""
+def rebuild_checkpoint(manifest, tensors=None):
+    """Return the dict that torch.save() should write to get the checkpoint file's layout.
+
+    tensors: the state_dict if it is there already.
+    """
     import torch
 
     if not isinstance(manifest, dict):
@@ -94,7 +97,7 @@ def rebuild_checkpoint(manifest):
     ckpt = {}
     for key, value in manifest["checkpoint"]["outer"].items():
         if value == "@state_dict":
-            value = rebuild_state_dict(manifest, as_torch=True)
+            value = OrderedDict(tensors or rebuild_state_dict(manifest, as_torch=True))
         elif isinstance(value, str) and value.startswith("@npz:"):
             value = torch.from_numpy(np.array(arrays[value[5:]]))
         ckpt[key] = value

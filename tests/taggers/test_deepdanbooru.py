@@ -1,5 +1,6 @@
 """DeepDanbooru on both backends, against the package itself and the fixture that it made."""
 
+import functools
 import io
 import json
 import os
@@ -14,6 +15,7 @@ import keras_models
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from keras_models import BACKENDS, EXPECTED, PICTURES, PROJECT, TAGS, largest, load, logits_in_torch, noise
 from PIL import Image
 
@@ -35,8 +37,14 @@ def projects(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def taggers(projects):
-    return {backend: load(projects["keras2"], backend) for backend in BACKENDS}
+def loaded(projects):
+    """The tagger of a layout on a backend, loaded once: TensorFlow takes several seconds, and again to score first."""
+    return functools.cache(lambda layout, backend: load(projects[layout], backend))
+
+
+@pytest.fixture(scope="module")
+def taggers(loaded):
+    return {backend: loaded("keras2", backend) for backend in BACKENDS}
 
 
 # Conformance
@@ -44,8 +52,8 @@ def taggers(projects):
 
 @pytest.mark.parametrize("layout", ["keras", "h5", "keras2"])
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_the_fixture_is_reproduced(projects, layout, backend):
-    tagger = load(projects[layout], backend)
+def test_the_fixture_is_reproduced(loaded, layout, backend):
+    tagger = loaded(layout, backend)
     scores = torch.cat([tagger.score(picture[None]) for picture in PICTURES])
     assert scores.dtype == torch.float32 and largest(scores, EXPECTED["scores"]) < 1e-5
     # Another picture's scores are farther away than that.
@@ -68,14 +76,14 @@ def test_a_row_does_not_depend_on_its_batch(taggers, backend):
     assert largest(whole[:1], whole[1:2]) > 1e-3  # rows do differ
 
 
-def test_what_a_tagger_says_of_itself(projects, taggers):
+def test_what_a_tagger_says_of_itself(projects, loaded, taggers):
     for backend, tagger in taggers.items():
         assert isinstance(tagger, PictureTagger) and tagger.tags == tuple(TAGS) and tagger.drops_alpha
         assert tagger.threshold == 0.5 and dict(tagger.thresholds) == {}
         # The network's size, not the 99 x 77 of project.json.
         assert tagger.settings == {"backend": backend, "size": "128 x 128", "resize": "area, edge padding"}
         assert re.fullmatch(r"deepdanbooru:[0-9a-f]{12}", tagger.id)
-    ids = {load(folder, backend).id for folder in projects.values() for backend in BACKENDS}
+    ids = {loaded(layout, backend).id for layout in projects for backend in BACKENDS}
     assert ids == {taggers["torch"].id}
 
 
@@ -113,21 +121,29 @@ def as_keras_2_says_it(described):
             layer["config"]["batch_input_shape"] = layer["config"].pop("batch_shape")
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_descriptions_in_the_words_of_keras_2(tmp_path, taggers, backend):
-    tagger = load(keras_models.described_h5(tmp_path / "p", as_keras_2_says_it), backend)
+def test_descriptions_in_the_words_of_keras_2(tmp_path, taggers):
+    tagger = load(keras_models.described_h5(tmp_path / "p", as_keras_2_says_it))
     assert tagger.id == taggers["torch"].id
     assert largest(tagger.score(PICTURES[0][None]), EXPECTED["scores"][:1]) < 1e-5
 
 
-def test_default_backend(projects, monkeypatch):
-    assert load_tagger(f"deepdanbooru:{projects['h5']}").settings["backend"] == "tensorflow"
+def test_keras_itself_takes_descriptions_in_the_words_of_keras_2(tmp_path, small_model, small_project):
+    folder = keras_models.described_h5(tmp_path / "p", as_keras_2_says_it, small_model)
+    pictures = noise(2, 50, 80)
+    tagger, found = load(folder, "tensorflow"), load(folder)
+    assert tagger.id == found.id == load(small_project).id
+    expected = keras_models.scores(small_model, tagger, pictures)
+    assert largest(tagger.score(pictures), expected) < 1e-5 and largest(found.score(pictures), expected) < 1e-5
+
+
+def test_default_backend(small_project, monkeypatch):
+    assert load_tagger(f"deepdanbooru:{small_project}").settings["backend"] == "tensorflow"
     for name in ("tensorflow", "deepdanbooru"):
         with monkeypatch.context() as hidden:
             hidden.setitem(sys.modules, name, None)
-            assert load_tagger(f"deepdanbooru:{projects['h5']}").settings["backend"] == "torch"
+            assert load_tagger(f"deepdanbooru:{small_project}").settings["backend"] == "torch"
             with pytest.raises(LatentEditError, match=f"needs {name}; pip install 'latentedit\\[deepdanbooru\\]'"):
-                load(projects["h5"], "tensorflow")
+                load(small_project, "tensorflow")
 
 
 def test_precision_of_the_weights(projects, taggers):
@@ -181,12 +197,20 @@ def test_preparation_agrees(package, taggers, height, width):
     assert largest(taggers["torch"].prepare(pictures)[1].permute(1, 2, 0), expected) < 5e-5
 
 
-def test_printed_scores_of_the_command_agree(projects, taggers, tmp_path):
+@pytest.fixture
+def command(package, monkeypatch):
+    """Run a command of the package in this process: command("evaluate", ...) -> what it prints."""
+    from deepdanbooru.__main__ import main
+
+    for name in ("CUDA_VISIBLE_DEVICES", "TF_CPP_MIN_LOG_LEVEL"):  # it sets them, and they are to be as they were
+        monkeypatch.setenv(name, "-1" if name.startswith("CUDA") else "2")
+    return lambda *arguments: CliRunner().invoke(main, [*map(str, arguments)], catch_exceptions=False).stdout
+
+
+def test_printed_scores_of_the_command_agree(projects, taggers, command, tmp_path):
     files = [shutil.copy(PROJECT / f"image_{i}.png", tmp_path) for i in range(5)]
-    command = [sys.executable, "-m", "deepdanbooru", "evaluate", *files, "--project-path", str(projects["keras"])]
-    done = subprocess.run([*command, "--threshold", "0"], capture_output=True, text=True, timeout=280)
-    assert done.returncode == 0, done.stderr
-    found = [re.match(r"\((\d\.\d{3})\) (.*)", line) for line in done.stdout.splitlines()]
+    out = command("evaluate", *files, "--project-path", projects["keras"], "--threshold", 0)
+    found = [re.match(r"\((\d\.\d{3})\) (.*)", line) for line in out.splitlines()]
     printed = [(match[2], float(match[1])) for match in found if match]
     assert [tag for tag, _ in printed] == TAGS * 5
     expected = np.array([score for _, score in printed]).reshape(5, len(TAGS))
@@ -212,26 +236,28 @@ assert sys.argv[2] != "hidden" or sys.modules["tensorflow_io"] is None
 
 
 @pytest.mark.parametrize("io_package", ["there", "hidden"])
-def test_it_is_quiet_and_needs_no_tensorflow_io(projects, io_package):
+def test_it_is_quiet_and_needs_no_tensorflow_io(small_project, io_package):
     hide = "import sys; sys.modules['tensorflow_io'] = None" if io_package == "hidden" else ""
     environment = {key: value for key, value in os.environ.items() if not key.startswith("TF_")}
     done = subprocess.run(
-        [sys.executable, "-c", hide + QUIET, f"deepdanbooru:{projects['h5']}", io_package],
+        [sys.executable, "-c", hide + QUIET, f"deepdanbooru:{small_project}", io_package],
         capture_output=True, text=True, timeout=200, env=environment | {"PYTHONPATH": os.pathsep.join(sys.path)},
     )  # fmt: skip
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_the_command_line(projects, run, backend):
-    name = f"deepdanbooru:{projects['keras']}?backend={backend}"
+def test_the_command_line(small_model, small_project, run, backend):
+    name = f"deepdanbooru:{small_project}?backend={backend}"
     files = [str(PROJECT / f"image_{i}.png") for i in range(5)]
     code, out, err = run("tag", *files, "--tagger", name, "--json", "--quiet")
     assert (code, err) == (0, "")
-    for picture, file, scores in zip(json.loads(out)["pictures"], files, EXPECTED["scores"], strict=True):
+    prepares = load(small_project, "tensorflow")
+    for found, file, picture in zip(json.loads(out)["pictures"], files, PICTURES, strict=True):
+        (scores,) = keras_models.scores(small_model, prepares, picture[None])
         present = {tag: score for tag, score in zip(TAGS, scores, strict=True) if score >= 0.5}
-        assert picture["file"] == file and picture["tags"].keys() == present.keys()
-        assert largest(list(picture["tags"].values()), [present[tag] for tag in picture["tags"]]) < 1e-4
+        assert found["file"] == file and found["tags"].keys() == present.keys() and 0 < len(present) < len(TAGS)
+        assert largest(list(found["tags"].values()), [present[tag] for tag in found["tags"]]) < 1e-4
     code, out, err = run("tag", files[0], "--tagger", f"deepdanbooru:{PROJECT / 'none'}?backend={backend}")
     assert code != 0 and out == "" and err.count("\n") == 1 and "no project at" in err
 
@@ -250,11 +276,10 @@ def test_preparing_in_another_thread(taggers):
 # A user's own project
 
 
-def trained(folder: Path) -> Path:
+def trained(folder: Path, command, *options, **described) -> Path:
     """A project made and trained by the package's own commands, 64 x 64 pixels, on eight pictures of noise."""
-    command = [sys.executable, "-m", "deepdanbooru"]
-    subprocess.run([*command, "create-project", folder], check=True, capture_output=True, timeout=120)
-    described = json.loads((folder / "project.json").read_text())
+    command("create-project", folder)
+    described = json.loads((folder / "project.json").read_text()) | described
     described |= {"image_width": 64, "image_height": 64, "model": "resnet_custom_v4", "minibatch_size": 4}
     described |= {"epoch_count": 1, "minimum_tag_count": 0, "database_path": str(folder / "posts.sqlite")}
     (folder / "project.json").write_text(json.dumps(described))
@@ -270,32 +295,52 @@ def trained(folder: Path) -> Path:
         database.execute("INSERT INTO posts VALUES (?, ?, 'png', ?, 20)", (i, name, words))
     database.commit()
     database.close()
-    subprocess.run([*command, "train-project", folder], check=True, capture_output=True, timeout=900)
+    command("train-project", folder, *options)
     return folder
+
+
+def agrees_with_the_package(folder: Path, command) -> None:
+    """Both backends give the scores that Keras and the package's own command give for a trained project."""
+    import tensorflow as tf
+
+    model = folder / "model-resnet_custom_v4.keras"
+    expected, found = load(folder, "tensorflow"), load(folder, "torch")
+    assert found.tags == ("red", "blue", "rating:safe") and found.id == expected.id
+    assert found.settings["size"] == "64 x 64"
+    picture = next((folder / "images" / "03").iterdir())
+    pixels = read_pixels(picture)[None]
+    wanted = keras_models.logits(tf.keras.models.load_model(model, compile=False), expected.prepare(pixels))
+    assert largest(logits_in_torch(found, pixels), wanted) < 1e-4 * max(1, np.abs(wanted).max())
+    out = command("evaluate", picture, "--project-path", folder, "--threshold", 0)
+    printed = [float(score) for score in re.findall(r"^\((\d\.\d{3})\) ", out, re.MULTILINE)]
+    for tagger, tolerance in ((expected, 1e-5), (found, 1e-4)):
+        scores = tagger.score(pixels)[0].numpy()
+        assert np.abs(scores - printed).max() <= 0.0005 + tolerance
+        assert largest(scores, 1 / (1 + np.exp(-wanted[0].astype(float)))) < tolerance
+
+
+def test_a_small_project_that_the_package_trained(command, tmp_path):
+    """From a small network, which the package trains further; it makes only large ones itself."""
+    model = keras_models.build([16, 32], [0, 0], height=64, width=64, tags=3)
+    start = keras_models.project(tmp_path / "start", model, tags=["red", "blue", "rating:safe"])
+    source = start / "model-resnet_custom_v3.keras"
+    folder = trained(tmp_path / "project", command, "--source-model", source, optimizer="sgd")
+    assert load(folder).id != load(start).id  # it did train
+    agrees_with_the_package(folder, command)
+
+
+def in_a_process(*arguments: object) -> str:
+    """Run a command of the package as its users do."""
+    line = [sys.executable, "-m", "deepdanbooru", *map(str, arguments)]
+    return subprocess.run(line, check=True, capture_output=True, text=True, timeout=900).stdout
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1500)
 def test_a_project_that_the_package_trained(tmp_path):
-    """Training takes over a minute and writes 0.7 GB, which is deleted."""
-    import tensorflow as tf
-
-    folder = trained(tmp_path / "project")
+    """Slow: training a network of full width takes over a minute and writes 0.7 GB, which is deleted."""
+    folder = trained(tmp_path / "project", in_a_process)
     try:
-        model = folder / "model-resnet_custom_v4.keras"
-        expected, found = load(folder, "tensorflow"), load(folder, "torch")
-        assert found.tags == ("red", "blue", "rating:safe") and found.id == expected.id
-        assert found.settings["size"] == "64 x 64"
-        picture = next((folder / "images" / "03").iterdir())
-        pixels = read_pixels(picture)[None]
-        wanted = keras_models.logits(tf.keras.models.load_model(model, compile=False), expected.prepare(pixels))
-        assert largest(logits_in_torch(found, pixels), wanted) < 1e-4 * max(1, np.abs(wanted).max())
-        command = [sys.executable, "-m", "deepdanbooru", "evaluate", str(picture), "--project-path", str(folder)]
-        done = subprocess.run([*command, "--threshold", "0"], check=True, capture_output=True, text=True, timeout=280)
-        printed = [float(score) for score in re.findall(r"^\((\d\.\d{3})\) ", done.stdout, re.MULTILINE)]
-        for tagger, tolerance in ((expected, 1e-5), (found, 1e-4)):
-            scores = tagger.score(pixels)[0].numpy()
-            assert np.abs(scores - printed).max() <= 0.0005 + tolerance
-            assert largest(scores, 1 / (1 + np.exp(-wanted[0].astype(float)))) < tolerance
+        agrees_with_the_package(folder, in_a_process)
     finally:
         shutil.rmtree(folder)

@@ -138,9 +138,9 @@ def test_networks_of_another_kind(tmp_path):
             refused(folder, match, kind, backends=BACKENDS)
 
 
-def test_pictures_too_narrow_to_be_fitted():
+def test_pictures_too_narrow_to_be_fitted(small_project):
     for backend in BACKENDS:
-        tagger = load(PROJECT, backend)
+        tagger = load(small_project, backend)
         with pytest.raises(LatentEditError, match="so narrow that nothing") as caught:
             tagger.score(noise(1, 2, 2000))
         assert "\n" not in str(caught.value)
