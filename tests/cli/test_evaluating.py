@@ -8,7 +8,7 @@ from PIL import Image
 from latentedit.pictures.images import list_pictures
 from latentedit.shipped import shipped
 
-FEW = ["--count", 12, "--threads", 2]
+FEW = ["--count", 12, "--threads", 1]
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +93,53 @@ def test_a_study_does_not_choose_code(run, tmp_path):
     assert code == 0, err
 
 
+TOY_STUDY = """
+title = "toys"
+generator = "torch:toy:ToyTranslator"
+tagger = "torch:toy:ToyTagger"
+judge = "torch:toy:ToyTagger"
+metrics = ["rescoring"]
+
+[pictures]
+train = "train"
+test = "train"
+
+[[edit]]
+name = "hair"
+positive = "short_hair"
+negative = "long_hair"
+
+[[method]]
+finder = "linear"
+
+[sizes]
+samples = 100
+rescoring_pictures = 20
+n_boot = 50
+"""
+
+
+def test_a_study_on_toys_tells_its_tables_and_where_the_report_is(run, tmp_path):
+    (tmp_path / "train").mkdir()
+    for i, colour in enumerate(("white", "black", "red")):
+        Image.new("RGB", (16, 16), colour).save(tmp_path / "train" / f"{i}.png")
+    (tmp_path / "toys.toml").write_text(TOY_STUDY, "utf-8")
+    mine = [f"--{part}" for part in ("generator", "tagger", "judge")]
+    named = ["torch:toy:ToyTranslator", "torch:toy:ToyTagger", "torch:toy:ToyTagger"]
+    options = [one for pair in zip(mine, named, strict=True) for one in pair]
+    code, out, err = run("evaluate", "study", "toys.toml", *options, "--pictures", "toys")
+    assert code == 1 and "'toys' is not a folder" in err
+    code, out, err = run("evaluate", "study", "toys.toml", *options)
+    assert code == 0 and "pictures to decode" in err and "re-score linear: " in err, err
+    assert "Re-scoring" in out and "short_hair" in out and "wrote study/report.html and study/results.json" in out
+    told = json.loads(run("evaluate", "study", "toys.toml", *options, "--json", "--quiet")[1])
+    assert told == json.loads((tmp_path / "study" / "results.json").read_text())
+    assert (tmp_path / "study" / "report.html").read_text().count("<img") >= 2
+
+
+@pytest.mark.slow
 def test_a_small_study_agrees_with_itself_on_other_threads(run, tmp_path, real):
+    """Slow: three whole studies on the bundled generator, with real features."""
     text = shipped("data/study.toml").read_text(encoding="utf-8").replace("shipped:data/targets", str(real))
     head, _, rest = text.partition("\n[sizes]")
     sizes = "[sizes]\nsamples = 80\nrescoring_pictures = 12\nfid_pictures = 5\ndfid_pictures = 1\n"

@@ -58,7 +58,7 @@ def test_the_tags_of_the_lists_come_back_from_text_alone_and_beside_others() -> 
 
 def test_known_tags_need_no_quotes_whatever_signs_they_have() -> None:
     for tag in [*TagRelations.load().tags, *danbooru_tags()]:
-        for text in (f"{tag}=2", f"+{tag}=2", f"{tag.replace('_', ' ').upper()}=2"):
+        for text in (f"+{tag}=2", f"{tag.replace('_', ' ').upper()}=2"):
             assert Edit.parse(text, tags=danbooru_tags()) == Edit(tag, 2), text
         assert Edit.parse(f"x -{tag}/4", tags=danbooru_tags()) == Edit("x", opposite=tag, ratio=-0.25)
 
@@ -169,7 +169,7 @@ def single_edits(draw: st.DrawFn) -> Edit:
     return Edit(tag, **fields)  # type: ignore[arg-type]
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.lists(single_edits(), min_size=1, max_size=3))
 @example([Edit("a", opposite="b", ratio=-0.1), Edit("b", ratio=-0.3)])
 def test_every_edit_is_its_text_and_its_json(parts: list[Edit]) -> None:
