@@ -77,16 +77,15 @@ def test_layers_come_in_the_order_of_numbers_not_of_names(name):
     assert names == ["conv2d", *(f"conv2d_{i}" for i in range(1, 179))] != sorted(names)
 
 
-def test_an_optimizer_beside_the_weights_is_left_out(small, tmp_path):
-    before = [value.copy() for value in small.get_weights()]
-    small.compile("adam", "binary_crossentropy")
-    small.fit(np.zeros((1, 64, 96, 3)), np.ones((1, 5)), verbose=0)
-    small.save(tmp_path / "trained.keras")
-    small.set_weights(before)
+def test_an_optimizer_beside_the_weights_is_left_out(tmp_path):
+    model = keras_models.build([16], [0], height=32, width=32, tags=5)
+    model.compile("adam", "binary_crossentropy")
+    model.fit(np.zeros((1, 32, 32, 3)), np.ones((1, 5)), verbose=0)
+    model.save(tmp_path / "trained.keras")
     with zipfile.ZipFile(tmp_path / "trained.keras") as archive, archive.open("model.weights.h5") as file:
         assert len(h5py.File(file)["optimizer/vars"]) > 10
         assert json.loads(archive.read("config.json"))["compile_config"]["optimizer"]["class_name"] == "Adam"
-    small.save(tmp_path / "plain.keras")
+    model.save(tmp_path / "plain.keras", include_optimizer=False)
     assert arrays(read(tmp_path / "trained.keras")).keys() == arrays(read(tmp_path / "plain.keras")).keys()
 
 
