@@ -38,3 +38,23 @@ def test_a_folder_that_cannot_be_made_is_told_in_a_line(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(LatentEditError, match="file"):
         demo(tmp_path / "file" / "demo", n=300, measured=4)
+
+
+def test_fewer_finders_and_faces_make_the_same_pages(tmp_path, monkeypatch):
+    """As above, with what is drawn and measured cut down to seconds."""
+    import latentedit.study.demo as module
+
+    monkeypatch.setattr(module, "FINDERS", ("lasso", "linear"))
+    monkeypatch.setattr(module, "MATRIX", (*module.EDITS, "smile"))
+    steps = {}
+    report = module.demo(
+        tmp_path / "demo", n=200, measured=6, progress=lambda step, done, total: steps.update({step: (done, total)})
+    )
+    assert all(done == total for done, total in steps.values())
+    assert set(steps) == {"sample", "fit", *(f"re-score {f}{o}" for f in module.FINDERS for o in ("", ", no opposite"))}
+    page = report.read_text(encoding="utf-8")
+    assert page.count("<img") == len(module.EDITS) + 1 + len(module.FINDERS)
+    for text in ("Re-scoring matrices", "Did the target move", "closed_eyes", "latentedit fit-directions"):
+        assert text in page
+    for name in (*(f"edit-{tag}.png" for tag in module.EDITS), "strengths.png", "lasso.safetensors"):
+        assert (tmp_path / "demo" / name).stat().st_size > 0
