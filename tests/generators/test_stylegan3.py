@@ -159,7 +159,7 @@ def test_the_literal_version_is_the_official_one() -> None:
 
 
 @pytest.mark.parametrize("radial", [False, True])
-@pytest.mark.parametrize(("resolution", "layers"), [(16, 14), (64, 8)])
+@pytest.mark.parametrize(("resolution", "layers"), [(16, 14), pytest.param(64, 8, marks=pytest.mark.slow)])
 def test_other_sizes_and_depths(resolution: int, layers: int, radial: bool) -> None:
     specs = configuration(resolution, 512, 12, layers)
     tensors = tensors_of(specs, radial=radial, dim=8, z_dim=6, depth=3)

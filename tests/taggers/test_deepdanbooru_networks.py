@@ -66,7 +66,10 @@ def agrees(model, folder, *, suffix, seed=3):
         assert largest(found.score(pictures), expected.score(pictures)) < 1e-5
 
 
-@pytest.mark.parametrize(("height", "width", "suffix"), [(224, 224, ".h5"), (225, 500, ".keras"), (224, 231, ".keras")])
+@pytest.mark.parametrize(
+    ("height", "width", "suffix"),
+    [(224, 224, ".h5"), pytest.param(225, 500, ".keras", marks=pytest.mark.slow), (224, 231, ".keras")],
+)
 def test_a_dense_head(tmp_path, height, width, suffix):
     model = keras_models.build([16, 32, 48, 64], [1, 2, 1, 1], height=height, width=width, tags=5, dense=True)
     agrees(model, tmp_path / "p", suffix=suffix)
