@@ -175,6 +175,12 @@ class PreparedFaces:
         return torch.cat([self.decode(given[rows], rows).cpu() for rows in self.batches()])
 
     @property
+    def content_groups(self) -> np.ndarray | None:
+        """Which faces (n,) share a content picture, numbered in turn; None when all do, or none do."""
+        m, n = len(self._paths), len(self)
+        return np.arange(n) % m if 1 < m < n else None
+
+    @property
     def content_pictures(self) -> Tensor | None:
         """The pictures that contents came from, (1, 3, H, W) for all faces or (n, 3, H, W); None when from none."""
         if not self._paths:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from latentedit.generators.base import weights_id
 from latentedit.registry import check_options
 from latentedit.shipped import shipped
-from latentedit.taggers.base import PictureTagger
+from latentedit.taggers.base import PictureTagger, eight_bits
 from latentedit.tensorfile import load_weights
 
 RESOLUTION = 128
@@ -54,9 +54,13 @@ class TaggerNetwork(nn.Module):
         )  # fmt: skip
         self.head = nn.Linear(2 * 192, tags)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def pooled(self, x: Tensor) -> Tensor:
+        """What the head sees, (n, 384): means and maxima over the picture."""
         x = self.trunk(x)
-        return self.head(torch.cat([x.mean((2, 3)), x.amax((2, 3))], 1))
+        return torch.cat([x.mean((2, 3)), x.amax((2, 3))], 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.pooled(x))
 
 
 class AvatarTagger(PictureTagger):
@@ -82,6 +86,15 @@ class AvatarTagger(PictureTagger):
     def predict(self, prepared: Tensor) -> Tensor:
         """Pictures (n, 3, 128, 128) in [-1, 1] to scores (n, tags) float32."""
         return self.network(prepared).float().sigmoid()
+
+    @torch.inference_mode()
+    def features(self, images: Tensor) -> Tensor:
+        """Pictures (n, 3, H, W) in [-1, 1], rounded to 8 bits, to what the network's head sees, (n, 384) float32.
+
+        Raises:
+            LatentEditError: another shape, or values that are not finite.
+        """
+        return self.network.pooled(self.prepare(eight_bits(images))).float()
 
 
 def load(argument: str, options: dict[str, str], *, device: torch.device, dtype: torch.dtype) -> AvatarTagger:

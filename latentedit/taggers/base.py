@@ -32,6 +32,9 @@ class Tagger(Protocol):
     One that knows the rows of a run rather than pictures, such as labels that people gave, also has
     ``label_rows(seeds (n,), content names or None) -> scores (n, tags)``, NaN in rows without labels; then stored
     samples are not decoded for it. ``check_rows`` with the same arguments may refuse a run before the work.
+
+    A judge of naturalness also has ``features(images) -> (n, f)``, what its network knows of pictures (n, 3, H, W) in
+    [-1, 1] before it scores them.
     """
 
     id: str

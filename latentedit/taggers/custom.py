@@ -29,6 +29,7 @@ class CustomTagger:
     ``threshold``  0.5
     ``thresholds`` none: a mapping from the tags whose threshold is another one
     ``settings``   none: a mapping of texts, stored beside the scores
+    ``features``   none: pictures to (n, f), or to maps (n, f, h, w), which are averaged; for naturalness
     ``id``         hash of its tensors; without any, of the factory's name and options
     =============  =====================================================================
 
@@ -75,6 +76,18 @@ class CustomTagger:
         return scores.clamp(0, 1)
 
 
+class CustomTrunk(CustomTagger):
+    """A user's tagger whose object has ``features``."""
+
+    def features(self, images: Tensor) -> Tensor:
+        """Pictures (n, 3, H, W) in [-1, 1], rounded to 8 bits first, to features (n, f) float32."""
+        pictures = eight_bits(images).float() / 127.5 - 1
+        found = self._supplied.call("features", self._supplied.place(pictures))
+        if isinstance(found, Tensor) and found.ndim == 4:
+            found = found.mean((2, 3))
+        return self._supplied.tensor("features", found, (len(images), None), "(n, f), one row a picture")
+
+
 def load(argument: str, options: Mapping[str, str], *, device: torch.device, dtype: torch.dtype) -> Tagger:
     """The tagger that the factory ``package.module:name`` makes.
 
@@ -87,4 +100,6 @@ def load(argument: str, options: Mapping[str, str], *, device: torch.device, dty
     Raises:
         LatentEditError: it cannot be imported or called, or is no tagger.
     """
-    return CustomTagger(build("tagger", argument, options), device=device, dtype=dtype)
+    supplied = build("tagger", argument, options)
+    kind = CustomTrunk if callable(supplied.get("features")) else CustomTagger
+    return kind(supplied, device=device, dtype=dtype)

@@ -20,7 +20,7 @@ from latentedit.errors import DamagedFileError, LatentEditError
 from latentedit.generators.base import weights_id
 from latentedit.registry import check_options
 from latentedit.shipped import shipped
-from latentedit.taggers.base import PictureTagger
+from latentedit.taggers.base import PictureTagger, eight_bits
 from latentedit.taggers.networks.resnet import NETWORKS, ResidualNetwork
 
 FORMAT = "latentedit.judge"
@@ -73,6 +73,16 @@ class Judge(PictureTagger):
         """Scores (n, tags) float32."""
         scores: Tensor = torch.sigmoid(self.network(normalised(prepared.to(self.device, self._dtype))).float())
         return scores
+
+    @torch.inference_mode()
+    def features(self, images: Tensor) -> Tensor:
+        """Pictures (n, 3, H, W) in [-1, 1], rounded to 8 bits, to what the network's last layer sees, (n, f) float32.
+
+        Raises:
+            LatentEditError: another shape, or values that are not finite.
+        """
+        prepared = self.prepare(eight_bits(images)).to(self.device, self._dtype)
+        return self.network.trunk(normalised(prepared)).float()
 
 
 def load(argument: str, options: Mapping[str, str], *, device: torch.device, dtype: torch.dtype) -> Judge:
