@@ -1,21 +1,26 @@
-"""How tags are related: opposing pairs, and groups of tags that exclude each other.
+"""How tags are related: opposing pairs, groups of tags that exclude each other, and what may change with a group.
 
 It comes from ``directions/pairs.toml`` and, if wanted, from a user's file of the same form: ordered pairs
-such as ``long_hair`` / ``short_hair`` with a ratio, and named groups such as the hair colours.
+such as ``long_hair`` / ``short_hair`` with a ratio, named groups such as the hair colours, and for some groups a list
+of related tags: a mouth that opens may show teeth, though teeth and an open mouth do not exclude each other.
 """
 
 from __future__ import annotations
 
 import math
 import tomllib
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from latentedit.errors import DamagedFileError, LatentEditError
+from latentedit.errors import DamagedFileError, LatentEditError, UnknownNameError
 from latentedit.shipped import shipped
+
+UMBRELLAS = {"hair": ("hair_length", "hair_color")}
+"""Names that stand for several groups where a group is named."""
 
 
 @dataclass(frozen=True)
@@ -39,12 +44,14 @@ class TagPair:
 
 @dataclass(frozen=True)
 class TagRelations:
-    """Opposing pairs and groups of tags that exclude each other.
+    """Opposing pairs, groups of tags that exclude each other, and what is related to a group.
 
     Attributes:
         pairs: a tag is in at most one; both its tags are in one group.
         groups: name to tags of one attribute, of which a picture carries one in earnest; a tag is in at most
             one. A pair outside all groups is a group of its own.
+        related: name of a group to the tags that may change when one of that group is edited, besides the group
+            itself. A tag may be in several of these lists, and in a group of another name.
 
     Raises:
         LatentEditError: one of these rules is broken.
@@ -52,8 +59,15 @@ class TagRelations:
 
     pairs: tuple[TagPair, ...] = ()
     groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    related: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        for name, tags in self.related.items():
+            if name not in self.groups:
+                known = filter(str.isprintable, self.groups)
+                raise UnknownNameError("group to which tags are related", name, known)
+            if again := [tag for i, tag in enumerate(tags) if tag in tags[:i]]:
+                raise LatentEditError(f"tag {again[0]!r} is twice among those related to {name!r}; keep one")
         home: dict[str, str] = {}
         for name, tags in self.groups.items():
             for tag in tags:
@@ -79,14 +93,15 @@ class TagRelations:
 
         The user's groups replace shipped ones of the same name, and take their tags out of other shipped
         groups; the user's pairs replace shipped pairs that share a tag with them, and leave the shipped groups
-        unless one holds both tags. A shipped pair that the user's groups tear apart is dropped.
+        unless one holds both tags. A shipped pair that the user's groups tear apart is dropped. The user's list of
+        related tags replaces the shipped one of its name, and so does a user's group without such a list.
 
         Raises:
             DamagedFileError: the file is missing or not TOML.
             LatentEditError: it breaks a rule of :class:`TagRelations`.
         """
         ours = _read_shipped()
-        return ours if path is None else ours._overridden_by(_read(Path(path)))
+        return ours if path is None else _read(Path(path), over=ours)
 
     def _overridden_by(self, other: TagRelations) -> TagRelations:
         taken = {tag for tags in other.groups.values() for tag in tags}
@@ -109,13 +124,14 @@ class TagRelations:
             for tag in (pair.positive, pair.negative)
         }
         groups = {name: tuple(tag for tag in tags if tag not in apart) for name, tags in groups.items()}
-        return TagRelations(kept + other.pairs, groups | dict(other.groups))
+        related = {name: tags for name, tags in self.related.items() if name not in other.groups}
+        return TagRelations(kept + other.pairs, groups | dict(other.groups), related)
 
     @property
     def tags(self) -> tuple[str, ...]:
-        """All tags of pairs and groups."""
+        """All tags of pairs, groups and what is related to them."""
         paired = [tag for pair in self.pairs for tag in (pair.positive, pair.negative)]
-        return tuple(dict.fromkeys([*paired, *(tag for tags in self.groups.values() for tag in tags)]))
+        return _once(paired, *self.groups.values(), *self.related.values())
 
     def opposite_of(self, tag: str) -> TagPair | None:
         """The pair of a tag, turned so that the tag is its positive one; None when it has no opposite."""
@@ -134,29 +150,66 @@ class TagRelations:
         pair = self.opposite_of(tag)
         return (pair.positive, pair.negative) if pair else (tag,)
 
+    def related_to(self, tag: str) -> tuple[str, ...]:
+        """The tags that may change when this one is edited, itself included: its group, and what is related.
+
+        A group and its related tags are one, and all of it may change with any tag of it: a mouth that opens may smile,
+        and a smile may open the mouth. It goes one step: what is related to a related tag by another list is not added.
+        """
+        wide = (self._widened(name) for name in self.related)
+        return _once(self.group_of(tag), *(tags for tags in wide if tag in tags))
+
+    def named(self, name: str) -> tuple[str, ...]:
+        """The tags that a user means who names a group: those of it, and those related to it.
+
+        ``hair`` is both its length and its colour, unless there is a group of that name.
+
+        Raises:
+            UnknownNameError: there is no such group.
+        """
+        names = (name,) if name in self.groups else UMBRELLAS.get(name, (name,))
+        if not all(one in self.groups for one in names):
+            umbrellas = [one for one, parts in UMBRELLAS.items() if all(part in self.groups for part in parts)]
+            raise UnknownNameError("group", name, [*self.groups, *umbrellas])
+        return _once(*(self._widened(one) for one in names))
+
+    def _widened(self, name: str) -> tuple[str, ...]:
+        return _once(self.groups[name], self.related.get(name, ()))
+
+
+def _once(*tags: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(chain.from_iterable(tags)))
+
 
 @cache
 def _read_shipped() -> TagRelations:
     return _read(shipped("directions/pairs.toml"))
 
 
-def _read(path: Path) -> TagRelations:
+def _read(path: Path, *, over: TagRelations | None = None) -> TagRelations:
+    """What a file says, or what is left of others when it has the last word."""
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:  # lists in lists without end recurse
         raise DamagedFileError(f"{path}: cannot be read as TOML ({error})") from error
     try:
-        unknown = sorted(set(content) - {"pair", "groups"})
+        unknown = sorted(set(content) - {"pair", "groups", "related"})
         if unknown:
-            raise LatentEditError(f"unknown key {unknown[0]!r}; known: pair, groups")
+            raise LatentEditError(f"unknown key {unknown[0]!r}; known: pair, groups, related")
         pairs = tuple(_read_pair(pair) for pair in _table(content.get("pair", []), list, "[[pair]]"))
-        groups = {
-            name: tuple(_text(tag, f"a tag of group {name!r}") for tag in _table(tags, list, f"group {name!r}"))
-            for name, tags in _table(content.get("groups", {}), dict, "[groups]").items()
-        }
-        return TagRelations(pairs, groups)
+        groups, related = _read_lists(content, "groups", "group"), _read_lists(content, "related", "related")
+        found = TagRelations(pairs, groups)
+        found = found if over is None else over._overridden_by(found)
+        return replace(found, related={**found.related, **related})
     except LatentEditError as error:
         raise LatentEditError(f"{path}: {error}") from error
+
+
+def _read_lists(content: dict[str, Any], key: str, what: str) -> dict[str, tuple[str, ...]]:
+    return {
+        name: tuple(_text(tag, f"a tag of {what} {name!r}") for tag in _table(tags, list, f"{what} {name!r}"))
+        for name, tags in _table(content.get(key, {}), dict, f"[{key}]").items()
+    }
 
 
 def _read_pair(pair: Any) -> TagPair:

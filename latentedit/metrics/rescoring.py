@@ -154,8 +154,9 @@ class Rescoring:
     def others(
         self, target: int, *, having: str | None = None, share: float = COMMON, relations: TagRelations | None = None
     ) -> tuple[str, ...]:
-        """The tags that count as off target: outside the group of the target (and of ``having``), and carried by
-        at least ``share`` of all pictures before or after the edit, so that what an edit brings in counts too."""
+        """The tags that count as off target: neither of the group of the target (and of ``having``) nor related to it,
+        and carried by at least ``share`` of all pictures before or after the edit: what an edit brings in counts too.
+        """
         own = own_tags(self.targets[target], having, relations=relations)
         seen = np.maximum(*(carried(scores, self.thresholds) for scores in (self.before, self.after[target])))
         return tuple(tag for tag, often in zip(self.tags, seen, strict=True) if often >= share and tag not in own)
@@ -313,9 +314,9 @@ def selectivity_of(means: np.ndarray) -> np.ndarray:
 
 
 def own_tags(*tags: str | None, relations: TagRelations | None = None) -> set[str]:
-    """These tags and those that exclude them, none of which counts as off target."""
+    """These tags, those that exclude them and those related to them, none of which counts as off target."""
     relations = relations or TagRelations.load()
-    return {one for tag in tags if tag for one in (tag, *relations.group_of(tag))}
+    return {one for tag in tags if tag for one in (tag, *relations.related_to(tag))}
 
 
 def carried(scores: np.ndarray, thresholds: np.ndarray) -> np.ndarray:

@@ -16,7 +16,7 @@ import pytest
 from places import FIXTURES, ROOT
 
 from latentedit.directions.pairs import TagPair, TagRelations, _read
-from latentedit.errors import DamagedFileError, LatentEditError
+from latentedit.errors import DamagedFileError, LatentEditError, UnknownNameError
 
 SHIPPED = ROOT / "directions" / "pairs.toml"
 ALLOWED = re.compile(r"[a-z0-9:;<>/|+_().-]+")  # of the tags in use; Danbooru itself has more
@@ -33,7 +33,7 @@ def danbooru() -> tuple[dict[str, int | None], dict[str, str]]:
 
 def all_tags(known: TagRelations) -> set[str]:
     paired = {tag for pair in known.pairs for tag in (pair.positive, pair.negative)}
-    return paired | {tag for tags in known.groups.values() for tag in tags}
+    return paired | {tag for lists in (known.groups, known.related) for tags in lists.values() for tag in tags}
 
 
 def own_names(text: str) -> set[str]:
@@ -160,6 +160,90 @@ def test_groups_of_the_shipped_directions_are_as_they_were_measured() -> None:
     }  # fmt: skip
 
 
+# ---- what is related
+
+
+def bundled(tags: tuple[str, ...]) -> set[str]:
+    return set(tags) & set((ROOT / "data" / "avatar-tags.txt").read_text().split())
+
+
+TIED = {"ponytail", "twintails", "braid", "hair_bun", "hair_flower"}
+LENGTHS = {"long_hair", "short_hair", "bald"}
+COLORS = {f"{c}_hair" for c in "black brown blonde red grey green blue pink purple orange".split()}
+MOUTH = {"open_mouth", "closed_mouth", "smile", "frown", "teeth", "tongue_out", "lipstick"}
+EYES = {"closed_eyes", "open_eyes", "half-closed_eyes", "one_eye_closed"}
+
+
+@pytest.mark.parametrize(
+    ("tags", "related"),
+    [
+        (LENGTHS | TIED, LENGTHS | TIED), (COLORS, COLORS), (MOUTH, MOUTH), (EYES, EYES),
+        ({"glasses", "sunglasses"}, {"glasses", "sunglasses"}), ({"earrings"}, {"earrings"}), ({"blush"}, {"blush"}),
+    ],
+)  # fmt: skip
+def test_what_may_change_with_a_tag_of_the_bundled_tagger(tags: set[str], related: set[str]) -> None:
+    """Of any tag of such a set, members of the group or not, all of it and nothing else."""
+    known = TagRelations.load()
+    for tag in tags:
+        assert bundled(known.related_to(tag)) == related, tag
+        assert set(known.group_of(tag)) <= set(known.related_to(tag)), tag
+        assert len(set(known.related_to(tag))) == len(known.related_to(tag)), tag
+
+
+def test_related_goes_one_step_and_both_ways() -> None:
+    known = TagRelations(
+        groups={"a": ("a1", "a2"), "b": ("b1", "b2"), "c": ("c1", "c2")},
+        related={"a": ("x", "b1"), "b": ("b1", "y", "z"), "c": ()},
+    )
+    assert known.related_to("a1") == ("a1", "a2", "x", "b1")
+    assert known.related_to("x") == ("x", "a1", "a2", "b1")
+    assert known.related_to("b2") == ("b1", "b2", "y", "z")
+    assert known.related_to("b1") == ("b1", "b2", "a1", "a2", "x", "y", "z")  # stands in both
+    assert known.related_to("y") == ("y", "b1", "b2", "z")  # not a's, which b1 is related to as well
+    assert known.related_to("c1") == ("c1", "c2") and known.related_to("unheard_of") == ("unheard_of",)
+    assert known.tags == ("a1", "a2", "b1", "b2", "c1", "c2", "x", "y", "z")
+    all_of = {tag: set(known.related_to(tag)) for tag in known.tags}
+    assert all((one in all_of[other]) == (other in all_of[one]) for one in all_of for other in all_of)
+
+
+def test_a_group_that_is_named_is_the_widened_one() -> None:
+    known = TagRelations.load()
+    assert bundled(known.named("mouth")) == MOUTH and "parted_lips" in known.named("mouth")
+    assert bundled(known.named("hair_length")) == LENGTHS | TIED
+    assert known.named("tied_hair") == known.groups["tied_hair"]  # nothing is related to it
+    assert known.named("hair") == (*known.named("hair_length"), *known.named("hair_color"))
+    mine = TagRelations(groups={"hair": ("wig", "cap")}, related={"hair": ("bow",)})
+    assert mine.named("hair") == ("wig", "cap", "bow")
+    for name, message in (
+        ("hair_lenght", "unknown group 'hair_lenght'; did you mean hair_length"),
+        ("smile", "unknown group 'smile'; .*known: .*, hair, hair_color, hair_length"),
+    ):
+        with pytest.raises(UnknownNameError, match=message):
+            known.named(name)
+    with pytest.raises(UnknownNameError, match="unknown group 'hair'; .*known: eyes$"):
+        TagRelations(groups={"eyes": ("a", "b")}).named("hair")
+
+
+def test_a_users_related_list_has_the_last_word(tmp_path: Path) -> None:
+    ours = TagRelations.load()
+    known = loaded(tmp_path, "[related]\nmouth = ['open_mouth', 'blush']\nhats = ['hair_flower']\n")
+    assert set(known.related_to("open_mouth")) == {"open_mouth", "closed_mouth", "parted_lips", "blush"}
+    assert known.related_to("smile") == ours.group_of("smile")
+    assert "beret" in known.related_to("hair_flower") and "long_hair" in known.related_to("hair_flower")
+    assert known.groups == ours.groups and known.pairs == ours.pairs
+    assert known.related_to("closed_eyes") == ours.related_to("closed_eyes")
+
+
+def test_a_users_group_comes_without_the_shipped_related_list(tmp_path: Path) -> None:
+    group = "[groups]\neyes = ['closed_eyes', 'open_eyes']\n"
+    known = loaded(tmp_path, group)
+    assert known.related_to("closed_eyes") == ("closed_eyes", "open_eyes") == known.named("eyes")
+    assert known.related_to("one_eye_closed") == ("one_eye_closed",)
+    known = loaded(tmp_path, f"{group}[related]\neyes = ['wink']\n")
+    assert known.related_to("wink") == ("wink", "closed_eyes", "open_eyes")
+    assert loaded(tmp_path, "[groups]\nhead = ['hat', 'crown']\n").related == TagRelations.load().related
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
@@ -260,7 +344,14 @@ def test_user_and_shipped_never_contradict_each_other(tmp_path: Path) -> None:
         (b"[groups]\ng = 'a'", "must be a list"),
         (b"[groups]\ng = [1]", "write a tag in quotes"),
         (b"[groups]\n\"g\\nh\" = ['a', 'b']\n[[pair]]\npositive = 'a'\nnegative = 'c'", "one group for both"),
-        (b"[[pairs]]\npositive = 'a'", "unknown key 'pairs'; known: pair, groups"),
+        (b"related = 3", r"\[related\] is 3; it must be a table"),
+        (b"[related]\nmouth = 'smile'", "related 'mouth' is 'smile'; it must be a list"),
+        (b"[related]\nmouth = [['smile']]", "a tag of related 'mouth' is .*; write a tag in quotes"),
+        (b"[related]\nmouth = ['smile', '']", "write a tag in quotes"),
+        (b"[related]\nmouth = ['smile', 'teeth', 'smile']", "'smile' is twice among those related to 'mouth'"),
+        (b"[related]\nmouht = ['smile']", "unknown group to which tags are related 'mouht'; did you mean mouth"),
+        (b"[groups]\n\"g\\nh\" = ['a', 'b']\n[related]\nwings = ['a']", "related 'wings'; did you mean"),
+        (b"[[pairs]]\npositive = 'a'", "unknown key 'pairs'; known: pair, groups, related"),
         (b"= nonsense", "cannot be read as TOML"),
         (b"\xff\xfe", "cannot be read as TOML"),
         (b"a = " + b"[" * 100_000, "cannot be read as TOML"),
