@@ -31,10 +31,9 @@ from latentedit.samples.fill import checked_scores
 from latentedit.taggers import Tagger
 from latentedit.taggers.base import thresholds_of
 
-REFERENCE = 400
-"""Carriers that edited pictures are compared with; two thirds of all carriers where there are too few."""
-FRESH = 200
-"""Carriers that are compared with those in the same way, to know what a natural picture reads."""
+WANTED = 600
+"""Carriers of a tag: a reference of 400 that edited pictures are compared with, and 200 fresh ones that are compared
+with it in the same way, to know what a natural picture reads; two thirds and a third where there are fewer."""
 FEWEST = 60
 """Carriers below which nothing is said."""
 MOST = 6_000
@@ -120,27 +119,24 @@ class OwnPictures:
         carrying: np.ndarray = self.scores[:, column] >= self.thresholds[column]
         return carrying
 
-    def carriers(self, tag: str) -> tuple[np.ndarray, np.ndarray]:
-        """Places in ``rows`` of the reference carriers of a target, and of the fresh ones; both empty below 60.
+    def carriers(self, tag: str) -> np.ndarray:
+        """Places in ``rows`` of the first 600 carriers of a target; none where there are fewer than 60.
 
         Raises:
             LatentEditError: it is none of the targets.
         """
         if tag not in self.targets:
             raise LatentEditError(f"carriers were drawn of {', '.join(self.targets)}, not of {tag!r}; draw them again")
-        found = np.flatnonzero(self.carrying(tag)[self.rows])[: REFERENCE + FRESH]
-        if len(found) < FEWEST:
-            return found[:0], found[:0]
-        count = min(REFERENCE, 2 * len(found) // 3)
-        return found[:count], found[count:]
+        found = np.flatnonzero(self.carrying(tag)[self.rows])[:WANTED]
+        return found if len(found) >= FEWEST else found[:0]
 
     def note(self, tag: str) -> str:
         """What to say of a target with too few carriers or not all that are wanted, else ""."""
         count = int(self.carrying(tag).sum())
         if count < FEWEST:
             return f"{tag}: {count} of {len(self)} own pictures carry it, and naturalness needs {FEWEST}: draw more"
-        if count < REFERENCE + FRESH:
-            return f"{tag}: over {count} carriers among {len(self)} own pictures, of {REFERENCE + FRESH} wanted"
+        if count < WANTED:
+            return f"{tag}: over {count} carriers among {len(self)} own pictures, of {WANTED} wanted"
         return ""
 
     def ceiling(self, tag: str) -> Estimate:
@@ -170,7 +166,7 @@ def draw_own(
     batch_size: int = 32,
     progress: Progress | None = None,
 ) -> OwnPictures:
-    """Draw pictures until every target has 400 reference carriers and 200 fresh ones, or ``most`` are drawn.
+    """Draw pictures until every target has 600 carriers, or ``most`` are drawn.
 
     The result does not depend on the batch size.
 
@@ -202,8 +198,8 @@ def draw_own(
         found = checked_scores(judge, judge.score(images), [f"seed {seed + i}" for i in range(rows.start, rows.stop)])
         carrying = found[:, columns] >= thresholds[columns]  # (b, targets)
         order = counts + carrying.cumsum(0)  # (b, targets): how many there are up to this picture
-        keep = np.flatnonzero((carrying & (order <= REFERENCE + FRESH)).any(1))
-        full = (order >= REFERENCE + FRESH).all(1)  # from this picture on, no more is needed
+        keep = np.flatnonzero((carrying & (order <= WANTED)).any(1))
+        full = (order >= WANTED).all(1)  # from this picture on, no more is needed
         stop = int(full.argmax()) + 1 if wanted and full.any() else len(found)
         keep = keep[keep < stop]
         scores.append(found[:stop])

@@ -5,7 +5,8 @@ Density and Coverage", 2025, arXiv:2507.01761) among reference pictures: each of
 5th nearest neighbour among them, cut at the median of all such radii, so that outliers do not welcome everything; the
 number of balls that the picture lies in, over 5, cut at 1. Naturalness is the mean of edited pictures over that of
 fresh carriers, which no ball was made from: 1 means as natural as the generator itself. It is a mean over pictures, so
-that it does not depend on how many there are, and the worst can be shown.
+that it does not depend on how many there are, and the worst can be shown. Each third of the carriers (200 of 600) is
+fresh once, with the other two as the reference (400); a picture's density is the mean of the three.
 
 **Matched.** An edit that rightly keeps the rest of a picture makes, say, a short-haired man with glasses long-haired;
 few carriers look like that. So the same is measured among the quarter of the reference whose *other* tags, outside the
@@ -14,7 +15,7 @@ count are of that quarter alone, and fresh carriers are treated in the same way.
 
 **Gap.** The unbiased squared maximum mean discrepancy (Gretton et al., "A Kernel Two-Sample Test", 2012, lemma 6) of
 edited pictures to carriers over that of the same faces unedited: 0 as the generator's own, 1 no nearer to them than
-without an edit. The kernel is Gaussian, its bandwidth the median distance among the reference. Intervals by the
+without an edit. The kernel is Gaussian, its bandwidth the median distance among the carriers. Intervals by the
 jackknife (a bootstrap repeats pictures, whose kernel is 1). It is not given where the unedited discrepancy is not three
 standard errors above 0.
 
@@ -25,6 +26,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from scipy.special import stdtrit
@@ -33,8 +35,9 @@ from latentedit.metrics.carriers import OwnPictures
 from latentedit.metrics.intervals import LEVEL, NOTHING, Estimate, numbered, ratio_of_means
 
 NEIGHBOURS = 5
+FOLDS = 3
 FEWEST_MATCHED = 40
-"""Carriers that a matched reference has at least; naturalness is matched from four times as many on."""
+"""Carriers that a matched reference has at least; naturalness is matched from four times as many in it on."""
 _SURE = 3.0  # standard errors
 
 
@@ -81,6 +84,33 @@ def matched_density(
         near = np.argsort(apart[i], kind="stable")[:count]
         found[i] = _density(row[None, near], radii(among[np.ix_(near, near)], k), k)[0]
     return found
+
+
+Distances = tuple[np.ndarray, np.ndarray]
+"""Squared distances (n, c) from n pictures to c carriers, and (c, c) among these."""
+
+
+def densities(features: Distances, tags: Distances | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Densities (n,) of pictures and (c,) of carriers, of which each third is fresh once, and the rest the reference.
+
+    Args:
+        features: distances of features.
+        tags: distances of other tags, for densities among the quarter of the reference that is nearest in these.
+    """
+    n, c = features[0].shape
+    edited, fresh = np.zeros(n), np.zeros(c)
+    for fold in np.array_split(np.arange(c), FOLDS):  # in the order of seeds: contents come in turn, so all in each
+        rest = np.delete(np.arange(c), fold)
+        to, apart = (None if d is None else np.concatenate([d[0], d[1][fold]])[:, rest] for d in (features, tags))
+        within = features[1][np.ix_(rest, rest)]
+        assert to is not None
+        if apart is None:
+            found = _density(to, radii(within), NEIGHBOURS)
+        else:
+            found = matched_density(to, within, apart, count=len(rest) // 4)
+        edited += found[:n] / FOLDS
+        fresh[fold] = found[n:]
+    return edited, fresh
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,7 +201,7 @@ class Naturalness:
     Attributes:
         reference: carriers in the reference; 0 where too few were found, then nothing is known.
         density: (m,) Clipped Density of each edited picture.
-        fresh: (f,) of each fresh carrier.
+        fresh: (f,) of each carrier, while it is fresh.
         matched, fresh_matched: (m,) and (f,), each among the carriers with the nearest other tags; empty where the
             reference is too small for it.
         gap: to the carriers, over that of the unedited faces; NaN where it is not known.
@@ -207,7 +237,7 @@ class Naturalness:
         """What a report prints."""
         return {
             "natural": self.natural, "matched": self.natural_matched, "gap": self.gap, "reference": self.reference,
-            "fresh": len(self.fresh),
+            "carriers": len(self.fresh),
         }  # fmt: skip
 
     def _ratio(self, top: np.ndarray, bottom: np.ndarray) -> Estimate:
@@ -246,39 +276,28 @@ def naturalness(
     Raises:
         LatentEditError: ``tag`` is none of the targets of ``own``.
     """
-    reference, fresh = own.carriers(tag)
-    keeping = np.array([one != tag for one in own.tags]) if keeping is None else keeping
-    base, other = own.rows[reference], own.rows[fresh]
-    fresh_groups = None if own.groups is None else own.groups[other]
-    if not len(reference) or not len(seen.scores):
+    carriers = own.carriers(tag)
+    if not len(carriers) or not len(seen.scores):
         nothing = np.zeros(0)
         return {name: Naturalness(0, nothing, nothing, nothing, nothing, NOTHING) for name in own.features}
-    tags = own.scores[base][:, keeping]
-    apart = [squared_distances(scores[:, keeping], tags) for scores in (seen.scores, own.scores[other])]
-    found = {}
-    for name, features in own.features.items():
-        among = squared_distances(features[reference], features[reference])
-        to = [squared_distances(one, features[reference]) for one in (seen.features[name], features[fresh])]
-        reach, count = radii(among), len(reference) // 4
-        density, fresh_density = (_density(d, reach, NEIGHBOURS) for d in to)
+    keeping = np.array([one != tag for one in own.tags]) if keeping is None else keeping
+    rows = own.rows[carriers]
+    groups = None if own.groups is None else own.groups[rows]
+    kept = own.scores[rows][:, keeping]
+    tags = squared_distances(seen.scores[:, keeping], kept), squared_distances(kept, kept)
+    reference, found = len(carriers) - -(-len(carriers) // FOLDS), {}
+    for name in own.features:
+        edited, unedited, theirs = seen.features[name], seen.unedited[name], own.features[name][carriers]
+        features = squared_distances(edited, theirs), squared_distances(theirs, theirs)
         matched, fresh_matched = np.zeros(0), np.zeros(0)
-        if count >= FEWEST_MATCHED:
-            matched, fresh_matched = (matched_density(d, among, t, count=count) for d, t in zip(to, apart, strict=True))
-        width = float(np.median(among[np.triu_indices(len(among), 1)]))
+        if reference // 4 >= FEWEST_MATCHED:
+            matched, fresh_matched = densities(features, tags)
+        width = float(np.median(features[1][np.triu_indices(len(theirs), 1)]))
+        apart = NOTHING
+        if len(edited) > 2 and width > 0:
+            kernel = partial(mmd, y=theirs, bandwidth=np.sqrt(width), x_groups=seen.groups, y_groups=groups)
+            apart = gap(kernel(edited), kernel(unedited))
         found[name] = Naturalness(
-            len(reference), density, fresh_density, matched, fresh_matched,
-            _gap_to(seen, own, name, np.concatenate([reference, fresh]), width), seen.groups, fresh_groups, n_boot,
-        )  # fmt: skip
+            reference, *densities(features), matched, fresh_matched, apart, seen.groups, groups, n_boot
+        )
     return found
-
-
-def _gap_to(seen: Seen, own: OwnPictures, name: str, carriers: np.ndarray, width: float) -> Estimate:
-    """The gap to these carriers, with the squared bandwidth ``width``."""
-    if len(seen.scores) < 3 or not width > 0:
-        return NOTHING
-    groups = None if own.groups is None else own.groups[own.rows[carriers]]
-    edited, unedited = (
-        mmd(one, own.features[name][carriers], bandwidth=float(np.sqrt(width)), x_groups=seen.groups, y_groups=groups)
-        for one in (seen.features[name], seen.unedited[name])
-    )
-    return gap(edited, unedited)

@@ -5,7 +5,8 @@ Yang et al., "Semantic Hierarchy Emerges in Deep Generative Representations" (20
 but signed and off the diagonal as well; intervals are those of :mod:`latentedit.metrics.intervals`.
 
 The judge's scores of every picture are kept, float32: (1 + t) * n * k * 4 bytes, 200 MB for 10 edits of 500 pictures
-and 9,000 tags. Everything else is worked out from them.
+and 9,000 tags. Everything else is worked out from them, but for what scores do not show: how the pictures look
+(:mod:`latentedit.metrics.looks`), which is seen in the same pass.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,14 +26,18 @@ from latentedit.editing.editor import Editor
 from latentedit.editing.faces import Faces, FacesLike
 from latentedit.errors import DamagedFileError, LatentEditError, UnknownNameError
 from latentedit.generators import Generator
-from latentedit.metrics.intervals import Estimate, estimate, few_pictures_note, mean_interval
+from latentedit.metrics.carriers import OwnPictures
+from latentedit.metrics.elsewhere import Elsewhere, elsewhere
+from latentedit.metrics.intervals import NOTHING, Estimate, estimate, few_pictures_note, mean_interval
+from latentedit.metrics.looks import Looks, Watch
+from latentedit.metrics.naturalness import Naturalness
 from latentedit.metrics.scoring import UNEDITED, Progress, Scorer, along, check_statistics, stay
 from latentedit.taggers import Tagger
 from latentedit.taggers.base import thresholds_of
 from latentedit.tensorfile import read_safetensors, write_safetensors
 
 FORMAT = "latentedit.rescoring"
-SCHEMA = 1
+SCHEMA = 2  # 1: scores alone
 SELECTIVITY_FLOOR = 0.005
 COMMON = 0.03
 """Share of the pictures that carry a tag from which it counts as off target."""
@@ -65,6 +71,12 @@ class Summary:
         off_target: mean absolute change of the others; NaN when there are none.
         selectivity: target over off_target, the latter not below 0.005.
         note: what to say of so few pictures; empty from 20 on.
+        ceiling: how far the target can be expected to rise: carriers' mean score less lackers'; NaN where no own
+            pictures were drawn.
+        elsewhere, worst_tenth, too_much: change outside what the edit is about: its mean, that of the worst tenth, and
+            the share of pictures above 0.08; NaN where pictures were not looked at.
+        natural: network → naturalness (``natural``, ``matched``), ``gap``, and how many carriers they are among; of
+            the pictures that lack the tag, empty where it was not measured.
     """
 
     pictures: int
@@ -72,6 +84,11 @@ class Summary:
     off_target: Estimate
     selectivity: Estimate
     note: str = ""
+    ceiling: Estimate = NOTHING
+    elsewhere: Estimate = NOTHING
+    worst_tenth: Estimate = NOTHING
+    too_much: Estimate = NOTHING
+    natural: Mapping[str, Mapping[str, Estimate | int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,6 +106,8 @@ class Rescoring:
         low, high: (t, k) ends of its 95 % interval; NaN of a single picture.
         n_boot: bootstrap repetitions of every interval.
         provenance: what the scores depend on; JSON values.
+        groups: (n,) which pictures share a content, and are resampled together; None when all or none do.
+        looks: how natural the pictures are and what changes elsewhere; None where only scores were kept.
     """
 
     targets: tuple[str, ...]
@@ -102,6 +121,8 @@ class Rescoring:
     high: np.ndarray
     n_boot: int = 1000
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    groups: np.ndarray | None = None
+    looks: Looks | None = None
 
     @classmethod
     def of_scores(
@@ -115,6 +136,8 @@ class Rescoring:
         thresholds: np.ndarray,
         n_boot: int = 1000,
         provenance: Mapping[str, Any] | None = None,
+        groups: np.ndarray | None = None,
+        looks: Looks | None = None,
     ) -> Rescoring:
         """The matrix and its intervals from scores (n, k) before and (t, n, k) after. O(t * n * k * n_boot).
 
@@ -133,13 +156,17 @@ class Rescoring:
         rows = [before, *after]
         if not all(np.isfinite(scores).all() for scores in rows):
             raise LatentEditError("scores hold NaN or infinity; every picture needs a score of every tag")
+        if groups is not None and np.shape(groups) != (len(before),):
+            raise LatentEditError(f"groups have shape {np.shape(groups)} for {len(before)} pictures; give one for each")
+        if looks is not None and (looks.changes.shape[:2] != (t, len(before)) or len(looks.natural) != t):
+            raise LatentEditError(f"looks of {looks.changes.shape[:2]} edits and pictures; give ({t}, {len(before)})")
         found = np.empty((3, t, k))
         for i in range(t):
-            found[:, i] = mean_interval(after[i] - before, n_boot=n_boot)
+            found[:, i] = mean_interval(after[i] - before, n_boot=n_boot, groups=groups)
         mean, low, high = found
         return cls(
             tuple(targets), tuple(labels), tuple(tags), np.asarray(thresholds, float), before, after, mean, low, high,
-            n_boot=n_boot, provenance=dict(provenance or {}),
+            n_boot=n_boot, provenance=dict(provenance or {}), groups=groups, looks=looks,
         )  # fmt: skip
 
     def rows(self, target: int, *, having: str | None = None) -> np.ndarray:
@@ -201,15 +228,46 @@ class Rescoring:
     ) -> Summary:
         """A row in three numbers with intervals; NaN when no picture qualifies. Arguments as of :meth:`effects`."""
         e = self.effects(target, among=among, having=having, others=others, relations=relations)
-        note = few_pictures_note(len(e.target))
+        note, ceiling = few_pictures_note(len(e.target)), self.ceiling(target)
         if not len(e.target):
-            nothing = Estimate(np.nan, np.nan, np.nan)
-            return Summary(0, nothing, nothing, nothing, note)
+            return Summary(0, NOTHING, NOTHING, NOTHING, note, ceiling)
         both = np.stack([e.target, e.off_target], 1)  # (m, 2)
+        resample = partial(estimate, n_boot=self.n_boot, groups=self._groups_of(e.pictures))
+        changed = self._elsewhere(target, e.pictures)
+        natural = self.natural(target) if among == "lacking" and having is None else {}
         return Summary(
-            len(both), estimate(both[:, 0], n_boot=self.n_boot), estimate(both[:, 1], n_boot=self.n_boot),
-            estimate(both, selectivity_of, n_boot=self.n_boot), note,
+            len(both), resample(both[:, 0]), resample(both[:, 1]), resample(both, selectivity_of), note, ceiling,
+            changed.mean, changed.worst_tenth, changed.too_much, {n: one.numbers() for n, one in natural.items()},
         )  # fmt: skip
+
+    def ceiling(self, target: int) -> Estimate:
+        """How far an edit's target can be expected to rise; NaN where no own pictures were drawn."""
+        return NOTHING if self.looks is None else self.looks.ceilings.get(self.targets[target], NOTHING)
+
+    def natural(self, target: int) -> Mapping[str, Naturalness]:
+        """Network → naturalness of the pictures that lack the target's tag, in the order of :meth:`rows`; empty where
+        it was not measured."""
+        return {} if self.looks is None else self.looks.natural[target]
+
+    def elsewhere(
+        self, target: int, *, among: Among = "lacking", having: str | None = None, region: np.ndarray | None = None
+    ) -> Elsewhere:
+        """How much pictures change outside what an edit is about, or within a region (H, W) of one's own.
+
+        Raises:
+            LatentEditError: only scores were kept; the rest as of :meth:`effects`.
+        """
+        if self.looks is None:
+            raise LatentEditError("this re-scoring holds scores alone, not how pictures change; score again")
+        picked, _ = self._picked(target, among, having, (), None)
+        return self._elsewhere(target, picked, region)
+
+    def _elsewhere(self, target: int, picked: np.ndarray, region: np.ndarray | None = None) -> Elsewhere:
+        changes = np.zeros((0, 1, 1)) if self.looks is None else self.looks.changes[target][picked]
+        return elsewhere(changes, region=region, groups=self._groups_of(picked), n_boot=self.n_boot)
+
+    def _groups_of(self, picked: np.ndarray) -> np.ndarray | None:
+        return None if self.groups is None else self.groups[picked]
 
     def worst_other(
         self,
@@ -231,7 +289,7 @@ class Rescoring:
         before, after = self.before[picked][:, columns], self.after[target][picked][:, columns]  # (m, others)
         change = np.abs(after.astype(float) - before)
         worst = int(change.mean(0).argmax())
-        return names[worst], estimate(change[:, worst], n_boot=self.n_boot)
+        return names[worst], estimate(change[:, worst], n_boot=self.n_boot, groups=self._groups_of(picked))
 
     @property
     def selectivity(self) -> np.ndarray:
@@ -247,14 +305,17 @@ class Rescoring:
         return found
 
     def save(self, path: str | Path) -> None:
-        """Write scores and names to a safetensors file, atomically; intervals are worked out again from them."""
+        """Write scores, looks and names to a safetensors file, atomically; intervals are worked out again from them."""
+        tensors = {"before": self.before, "after": self.after, "thresholds": self.thresholds}
+        if self.groups is not None:
+            tensors["groups"] = self.groups
+        looks = {} if self.looks is None else {f"looks.{k}": value for k, value in self.looks.arrays().items()}
         metadata = {
             "format": FORMAT, "schema": str(SCHEMA), "targets": json.dumps(self.targets),
             "labels": json.dumps(self.labels), "tags": json.dumps(self.tags), "n_boot": str(self.n_boot),
-            "provenance": json.dumps(dict(self.provenance)),
+            "provenance": json.dumps(dict(self.provenance)), "arrays": json.dumps([*tensors, *looks]),
         }  # fmt: skip
-        tensors = {"before": self.before, "after": self.after, "thresholds": self.thresholds}
-        write_safetensors(path, tensors, metadata)
+        write_safetensors(path, tensors | looks, metadata)
 
     @classmethod
     def load(cls, path: str | Path) -> Rescoring:
@@ -263,15 +324,20 @@ class Rescoring:
         Raises:
             DamagedFileError: missing, truncated, of another kind, or written by a newer latentedit.
         """
-        arrays, metadata = read_safetensors(path, format=FORMAT, schema=SCHEMA, names=("before", "after", "thresholds"))
+        _, metadata = read_safetensors(path, format=FORMAT, schema=SCHEMA, names=())
         try:
+            held = _texts(metadata.get("arrays", '["before", "after", "thresholds"]'))
+            arrays, _ = read_safetensors(path, format=FORMAT, schema=SCHEMA, names=held)
+            looks = {name.removeprefix("looks."): a for name, a in arrays.items() if name.startswith("looks.")}
             names = {name: _texts(metadata[name]) for name in ("targets", "labels", "tags")}
             n_boot, provenance = int(metadata["n_boot"]), dict(json.loads(metadata["provenance"]))
             return cls.of_scores(
                 arrays["before"], arrays["after"], thresholds=arrays["thresholds"], **names, n_boot=n_boot,
-                provenance=provenance,
+                provenance=provenance, groups=arrays.get("groups"), looks=Looks.of_arrays(looks) if looks else None,
             )  # fmt: skip
-        except (KeyError, TypeError, ValueError, RecursionError, LatentEditError) as error:
+        except DamagedFileError:
+            raise
+        except (KeyError, TypeError, ValueError, AttributeError, RecursionError, LatentEditError) as error:
             raise DamagedFileError(f"{path}: damaged re-scoring ({error}); score again") from error
 
     def _picked(
@@ -333,11 +399,12 @@ def rescore(
     faces: FacesLike,
     *,
     batch_size: int = 32,
+    own: OwnPictures | None = None,
     n_boot: int = 1000,
     relations: TagRelations | None = None,
     progress: Progress | None = None,
 ) -> Rescoring:
-    """Score the same pictures before and after each edit; 1 + t decodes a batch.
+    """Score the same pictures before and after each edit, and look at them; 1 + t decodes a batch.
 
     Args:
         generator: decodes.
@@ -346,13 +413,15 @@ def rescore(
         edits: rows of the matrix; as :func:`latentedit.edit` takes them, but those of a list are a row each.
         faces: one picture each, or their seeds; best ones that no direction was fitted on.
         batch_size: pictures decoded at once; the scores do not depend on it (1e-5).
+        own: the generator's own pictures, from :func:`~latentedit.metrics.carriers.draw_own` for the same faces and
+            judge: then naturalness, gap and ceiling of each edit are measured too.
         n_boot: bootstrap repetitions.
         relations: pairs, from which opposites come, and groups; the shipped ones when None.
         progress: called with (pictures done, pictures in all).
 
     Raises:
-        LatentEditError: no faces, no edits, an edit that the editor cannot do, a judge that cannot score a picture, or
-            a generator that does not decode a code to the same picture twice.
+        LatentEditError: no faces, no edits, an edit that the editor cannot do, a judge that cannot score a picture, own
+            pictures of another judge, or a generator that does not decode a code to the same picture twice.
     """
     rows = as_edits(edits)
     check_statistics(n_boot)
@@ -360,15 +429,18 @@ def rescore(
     prepared = Faces.of(faces).prepare(generator, batch_size=batch_size)
     scorer = Scorer(judge, prepared)
     scorer.check(moves)
-    labels = [str(one) for one in rows]
-    scores = scorer.scores([stay, *moves], [UNEDITED, *labels], progress=progress)  # (1 + t, n, k)
+    labels, thresholds, groups = [str(one) for one in rows], thresholds_of(judge), prepared.content_groups
+    watch = Watch(rows, judge.tags, thresholds, own)
+    scores = scorer.scores([stay, *moves], [UNEDITED, *labels], look=watch, progress=progress)  # (1 + t, n, k)
+    together = [own_tags(one.tag, relations=relations) for one in rows]
     provenance = {
         "generator": generator.id, "judge": judge.id, "pictures": len(prepared), "edits": labels,
-        "faces": prepared.faces.document(),
+        "faces": prepared.faces.document(), "own_pictures": None if own is None else dict(own.provenance),
     }  # fmt: skip
     return Rescoring.of_scores(
         scores[0], scores[1:], targets=[one.tag for one in rows], labels=labels, tags=tuple(judge.tags),
-        thresholds=thresholds_of(judge), n_boot=n_boot, provenance=provenance,
+        thresholds=thresholds, n_boot=n_boot, provenance=provenance, groups=groups,
+        looks=watch.looks(scores, together, groups, n_boot=n_boot),
     )  # fmt: skip
 
 

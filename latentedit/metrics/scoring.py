@@ -19,6 +19,8 @@ from latentedit.taggers import Tagger
 Move = Callable[[Tensor], Tensor]
 """Style codes to edited ones."""
 Progress = Callable[[int, int], None]
+Look = Callable[[int, Tensor, np.ndarray], None]
+"""Called with the number of a move, its pictures (b, 3, H, W) of a batch, and their scores (b, k)."""
 UNEDITED = "unedited"
 
 
@@ -84,14 +86,15 @@ class Scorer:
 
     @torch.no_grad()
     def scores(
-        self, moves: Sequence[Move], names: Sequence[str], *, progress: Progress | None = None, done: int = 0,
-        total: int | None = None,
+        self, moves: Sequence[Move], names: Sequence[str], *, look: Look | None = None,
+        progress: Progress | None = None, done: int = 0, total: int | None = None,
     ) -> np.ndarray:  # fmt: skip
         """Scores (moves, n, k) float32 of the pictures after each move.
 
         Args:
             moves: m ways to move codes.
             names: of the moves, for messages.
+            look: sees every picture as well, batch by batch, the moves in turn.
             progress: called with (pictures done, pictures in all) once a batch.
             done, total: pictures decoded by earlier calls, and by all; for ``progress``.
 
@@ -104,12 +107,20 @@ class Scorer:
         for rows in faces.batches():
             codes = faces.codes(rows)
             for i, (move, name) in enumerate(zip(moves, names, strict=True)):
-                found[i, rows] = self._score(faces.decode(move(codes), rows), rows, name)
+                images = faces.decode(move(codes), rows)
+                found[i, rows] = self.score(images, rows, name)
+                if look:
+                    look(i, images, found[i, rows])
             if progress:
                 progress(done + rows.stop * len(moves), n * len(moves) if total is None else total)
         return found
 
-    def _score(self, images: Tensor, rows: slice, name: str) -> np.ndarray:
+    def score(self, images: Tensor, rows: slice, name: str) -> np.ndarray:
+        """Scores (b, k) float32 of pictures (b, 3, H, W) of these rows, after the move of this name.
+
+        Raises:
+            LatentEditError: as :meth:`scores`.
+        """
         names = self._faces.names[rows]
         try:
             scores = self._judge.score(images)
@@ -140,6 +151,7 @@ def iter_scored(
     strengths: Sequence[float],
     moves: Sequence[Sequence[Move]],
     *,
+    looks: Callable[[int], Look] | None = None,
     progress: Progress | None = None,
 ) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
     """Edit by edit, scores (n, k) before it and (s, n, k) after each of its moves, float32: one edit's in memory.
@@ -149,13 +161,15 @@ def iter_scored(
         edits: t of them, for messages.
         strengths: s of them, for messages.
         moves: t times s.
+        looks: gives what sees the pictures too: of 0 the unedited ones, of 1 + i those of the i-th edit.
         progress: called with (pictures done, pictures in all).
     """
     scorer.check([move for row in moves for move in row])
     n = len(scorer)
     total = n * (1 + len(edits) * len(strengths))
-    before = scorer.scores([stay], [UNEDITED], progress=progress, total=total)[0]
+    before = scorer.scores([stay], [UNEDITED], look=looks and looks(0), progress=progress, total=total)[0]
     for i, one in enumerate(edits):
         names = [f"{one} at {s:g}" for s in strengths]
         done = n * (1 + i * len(strengths))
-        yield i, before, scorer.scores(moves[i], names, progress=progress, done=done, total=total)
+        look = looks and looks(1 + i)
+        yield i, before, scorer.scores(moves[i], names, look=look, progress=progress, done=done, total=total)

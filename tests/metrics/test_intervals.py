@@ -12,12 +12,16 @@ from latentedit.metrics import rescore
 from latentedit.metrics.curves import Curves
 from latentedit.metrics.intervals import (
     Estimate,
+    difference_of_means,
     estimate,
     estimates,
     few_pictures_note,
     mean_interval,
+    ratio_of_means,
     resampling,
     share_interval,
+    share_of,
+    worst_mean,
 )
 from latentedit.metrics.rescoring import Rescoring, selectivity_of
 
@@ -299,3 +303,82 @@ def test_area_half_and_matched_effect_are_covered(scored):
     for name, truth in truths.items():
         ends = [(a, b if np.isfinite(b) else np.inf) for a, b in found[name]]
         assert 0.92 <= covered(ends, truth) <= 0.98, (name, covered(ends, truth))  # 400 repetitions: ± 0.022
+
+
+# ---- pictures that share a content
+
+
+def of_groups(seed, groups=15, each=8):
+    """Numbers (n,) that have most of their spread in common with their group's."""
+    random = np.random.default_rng(seed)
+    place = np.arange(groups * each) % groups
+    return random.normal(size=groups)[place] + 0.3 * random.normal(size=len(place)), place
+
+
+def test_grouped_intervals_cover_and_others_are_far_too_narrow():
+    found = [of_groups(seed) for seed in range(300)]
+    grouped = [estimate(x, groups=place, n_boot=300) for x, place in found]
+    alone = [estimate(x, n_boot=300) for x, _ in found]
+    covered = [np.mean([one.low <= 0 <= one.high for one in ones]) for ones in (grouped, alone)]
+    assert 0.92 <= covered[0] <= 0.98 and covered[1] < 0.6
+    assert [one.value for one in grouped] == [one.value for one in alone]
+
+
+def test_groups_of_one_are_none_and_names_do_not_matter():
+    x = np.random.default_rng(5).exponential(size=40)
+    assert estimate(x, groups=np.arange(40)) == estimate(x)
+    y, place = of_groups(1)
+    named = estimate(y, groups=np.char.add("content ", place.astype(str)))
+    assert named.value == estimate(y, groups=place).value and named.low == pytest.approx(
+        estimate(y, groups=place).low, abs=0.1
+    )
+    value, low, high = mean_interval(np.stack([y, -y], 1), groups=place)
+    one = estimate(y, groups=place)
+    assert (value[0], low[0], high[0]) == pytest.approx((one.value, one.low, one.high), abs=1e-9)
+    single = estimate(y, groups=np.zeros(len(y)))
+    assert np.isnan([single.low, single.high]).all()  # one content alone tells nothing of others
+
+
+def test_a_ratio_of_independent_means_is_scipys():
+    random = np.random.default_rng(6)
+    x, y = random.exponential(size=50), 2 + random.exponential(size=80)
+    ours = ratio_of_means(x, y, n_boot=20_000)
+    theirs = stats.bootstrap(
+        (x, y), lambda a, b, axis: a.mean(axis) / b.mean(axis), n_resamples=20_000, method="BCa", rng=5,
+        confidence_level=same_level(50),
+    ).confidence_interval  # fmt: skip
+    width = theirs.high - theirs.low
+    assert abs(ours.low - theirs.low) < 0.03 * width and abs(ours.high - theirs.high) < 0.03 * width
+    assert np.isnan(ratio_of_means(x, np.zeros(5)).value) and np.isnan(ratio_of_means(x[:0], y).value)
+    assert ratio_of_means(np.zeros(30), y).value == 0
+
+
+def test_a_difference_of_means_is_welchs():
+    random = np.random.default_rng(7)
+    values, first = np.concatenate([random.normal(1, 1, 400), random.normal(0, 2, 300)]), np.arange(700) < 400
+    ours = difference_of_means(values, first)
+    theirs = stats.ttest_ind(values[first], values[~first], equal_var=False).confidence_interval()
+    assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), abs=0.005)
+    assert np.isnan(difference_of_means(values, np.ones(700, bool)).value)
+
+
+def test_the_worst_tenth_is_a_mean_over_the_largest():
+    x = np.random.default_rng(8).exponential(size=200)
+    found = worst_mean(x)
+    assert found.value == pytest.approx(np.sort(x)[-20:].mean()) and found.low < found.value < found.high
+    part = worst_mean(np.arange(15.0))  # one face and a half
+    assert part.value == pytest.approx((14 + 13 / 2) / 1.5)
+    truth = 1 + np.log(10)  # of an exponential
+    draws = [worst_mean(np.random.default_rng(i).exponential(size=200), n_boot=300) for i in range(150)]
+    assert 0.87 <= np.mean([one.low <= truth <= one.high for one in draws]) <= 0.99
+
+
+def test_shares_of_groups_are_worth_less():
+    hits, place = np.arange(120) < 30, np.arange(120) // 10  # whole groups hit
+    alone, together = share_of(hits), share_of(hits, groups=place)
+    theirs = stats.binomtest(30, 120).proportion_ci(method="wilson")
+    assert (alone.low, alone.high) == pytest.approx((theirs.low, theirs.high), abs=1e-12)
+    twelve = stats.binomtest(3, 12).proportion_ci(method="wilson")
+    assert together.value == 0.25 and together.high == pytest.approx(twelve.high, abs=0.02)
+    nobody = share_of(np.zeros(120, bool), groups=place)
+    assert nobody.high == pytest.approx(stats.binomtest(0, 12).proportion_ci(method="wilson").high)

@@ -313,7 +313,7 @@ def test_damaged_files_are_named(tmp_path):
         write_safetensors(path, good | tensors, metadata | changed)
         with pytest.raises(DamagedFileError, match="score again"):
             Rescoring.load(path)
-    for changed, words in (({"schema": "2"}, "newer"), ({"format": "latentedit.directions"}, "not a")):
+    for changed, words in (({"schema": "3"}, "newer"), ({"format": "latentedit.directions"}, "not a")):
         write_safetensors(path, good, metadata | changed)
         with pytest.raises(DamagedFileError, match=words):
             Rescoring.load(path)
