@@ -21,6 +21,7 @@ from latentedit.cli import (  # noqa: F401  (they add their commands)
     fitting,
     listing,
     sampling,
+    sliding,
     studying,
     tagging,
     training,

@@ -34,6 +34,8 @@ def evaluate() -> None:
 
     \b
     latentedit evaluate rescoring            how every tag's score moves under each edit
+    latentedit evaluate curves               what edits do as their strength grows: how good a slider each is
+    latentedit evaluate axioms               no jumps, no drift, there and back, no further than it takes
     latentedit evaluate fid --tag long_hair  Fréchet distance to real pictures, before and after
     latentedit evaluate study                the 2022 study's chapter, with intervals, as a report
     """
@@ -128,7 +130,8 @@ def _target_of(generator: Generator, target: Path | None) -> Path:
     return Path(found)
 
 
-def _provenance(subject: Subject, **more: Any) -> dict[str, Any]:
+def provenance_of(subject: Subject, **more: Any) -> dict[str, Any]:
+    """What the numbers of a subject depend on; JSON values."""
     from latentedit import __version__
 
     return {
@@ -173,7 +176,7 @@ def rescoring(context: Context, subject: AskedSubject, judge: str, out: Path | N
         rows.append([label, str(one.pictures), format(one.target, ".2f"), format(one.off_target, ".3f"), moved])
     document = {
         "judge": tagger.id, "tags": r.tags, "edits": r.labels, "mean": r.mean, "low": r.low, "high": r.high,
-        "among_lacking": summaries, "judge_fitted_directions": fitted, "provenance": _provenance(s),
+        "among_lacking": summaries, "judge_fitted_directions": fitted, "provenance": provenance_of(s),
     }  # fmt: skip
     if out:
         from latentedit.study.report import matrix_picture
@@ -215,7 +218,7 @@ def fid(context: Context, subject: AskedSubject, pictures: Path | None, target: 
         s = subject.load(context)
         real = PictureFolder(_target_of(s.generator, target), s.generator.resolution)
         found, _ = features_of_moves(s.prepared(context), network, s.moves, progress=context.progress("decode"))
-        provenance = _provenance(s)
+        provenance = provenance_of(s)
     targets = features_of_pictures(network, real, progress=context.progress("real pictures"))
     name, rows, numbers = metric_name("FID", network), [], {}
     first, *rest = found
@@ -279,7 +282,7 @@ def dfid(context: Context, subject: AskedSubject, target: Path | None, augmentat
         context.say(note)
     context.result(
         {"metric": name, "network": network.id, "numbers": numbers, "augmentations": augmentations, "note": note,
-         "provenance": _provenance(s)},
+         "provenance": provenance_of(s)},
         table(("pictures", name, f"minus {ORIGINAL}"), rows),
     )  # fmt: skip
 
@@ -338,7 +341,7 @@ def lpips(
     header = ("pictures", f"diversity ({name})", f"minus {ORIGINAL}", "from picture to edit")
     context.result(
         {"metric": name, "network": loaded.id, "numbers": numbers, "styles": styles,
-         "provenance": _provenance(s)},
+         "provenance": provenance_of(s)},
         table(header, rows),
     )  # fmt: skip
 

@@ -1,6 +1,7 @@
 """Metrics: did the target move, did anything else, are pictures still good, do two taggers agree? One file a metric."""
 
 from latentedit.metrics.agreement import Agreement, tagger_agreement
+from latentedit.metrics.axioms import Axioms, check_axioms
 from latentedit.metrics.curves import Curves, strength_curves
 from latentedit.metrics.dependency import AttributeDependency, attribute_dependency
 from latentedit.metrics.disentanglement import DCI, dci, dci_of_bank
@@ -11,7 +12,7 @@ from latentedit.metrics.perceptual import lpips, pairwise_lpips
 from latentedit.metrics.rescoring import Rescoring, rescore
 
 __all__ = [
-    "DCI", "Agreement", "AttributeDependency", "Curves", "DomainFrechet", "Estimate", "FrechetStatistics", "Rescoring",
-    "attribute_dependency", "dci", "dci_of_bank", "dfid", "fid", "fid_difference", "fid_interval", "frechet", "lpips",
-    "pairwise_lpips", "rescore", "strength_curves", "tagger_agreement",
+    "DCI", "Agreement", "AttributeDependency", "Axioms", "Curves", "DomainFrechet", "Estimate", "FrechetStatistics",
+    "Rescoring", "attribute_dependency", "check_axioms", "dci", "dci_of_bank", "dfid", "fid", "fid_difference",
+    "fid_interval", "frechet", "lpips", "pairwise_lpips", "rescore", "strength_curves", "tagger_agreement",
 ]  # fmt: skip

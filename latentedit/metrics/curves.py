@@ -2,7 +2,8 @@
 
 One strength flatters whichever finder it happens to suit. A curve does not: how many pictures carry the tag at each
 strength, how far its score and the others' have moved, and what the others pay where two finders move the target
-equally far (:meth:`Curves.selectivity_at`), which is the fairer comparison.
+equally far (:meth:`Curves.selectivity_at`), which is the fairer comparison. And how good a slider it is
+(:mod:`latentedit.metrics.sliders`).
 
 Unedited pictures stand at strength 0, whether 0 is asked for or not. Between strengths all curves are linear.
 """
@@ -21,9 +22,12 @@ from latentedit.editing.editor import Editor
 from latentedit.editing.faces import Faces, FacesLike
 from latentedit.errors import LatentEditError, UnknownNameError
 from latentedit.generators import Generator
-from latentedit.metrics.intervals import Estimates, Statistic, estimates, mean_interval, share_interval
+from latentedit.metrics.distances import name_of
+from latentedit.metrics.features.base import FeatureNetwork
+from latentedit.metrics.intervals import Estimates, Statistic, estimates, mean_interval, share_interval, share_of
 from latentedit.metrics.rescoring import COMMON, Among, carried, own_tags
 from latentedit.metrics.scoring import Progress, Scorer, along, check_statistics, checked_strengths, iter_scored
+from latentedit.metrics.sliders import Steps, slider_numbers, slider_table, whole_strength
 from latentedit.taggers import Tagger
 from latentedit.taggers.base import thresholds_of
 
@@ -51,8 +55,12 @@ class Curves:
             tag. NaN when no strength is above 0.
         half: (t,) the smallest strength at which half the pictures carry the tag; the smallest of the range when they
             do there already, NaN when none is enough. An end is NaN when it lies beyond the range.
-        tables: for each edit (m, 3, p), by picture, at p strengths with 0 among them: carries the tag (0 or 1), change
-            of the target's score, mean absolute change of the others'.
+        gain, monotone, unevenness: (t,) slider quality, see :mod:`latentedit.metrics.sliders`.
+        step_distance: what neighbouring pictures were compared by for unevenness: a feature network's id, "pixels", or
+            "" where there were scores alone and unevenness is NaN.
+        tables: for each edit (m, 4, p), by picture, at p strengths with 0 among them: carries the tag (0 or 1), change
+            of the target's score, mean absolute change of the others', the target's score.
+        groups: for each edit which of its pictures share a content (m,), and are resampled together; None: none do.
         n_boot: bootstrap repetitions.
     """
 
@@ -68,7 +76,12 @@ class Curves:
     off_target: Estimates
     area: Estimates
     half: Estimates
+    gain: Estimates
+    monotone: Estimates
+    unevenness: Estimates
+    step_distance: str
     tables: tuple[np.ndarray, ...]
+    groups: tuple[np.ndarray | None, ...]
     n_boot: int = 1000
 
     @classmethod
@@ -110,31 +123,33 @@ class Curves:
                 f"{len(tags)} tags; give (n, tags) and (strengths, edits, n, tags)"
             )
         _check_others(others, t, tags)
-        rows = [
-            curve_table(
+        rows = []
+        for i in range(t):
+            table, names, _ = curve_table(
                 before, after[:, i], given, targets[i], tags=tags, thresholds=thresholds, among=among,
                 others=None if others is None else others[i], relations=relations,
-            )
-            for i in range(t)
-        ]  # fmt: skip
-        return cls._of_tables(rows, given, targets, labels, among, n_boot)
+            )  # fmt: skip
+            rows.append(_Row(table, names, slider_table(table[:, 3], points(given))))
+        return cls._of_rows(rows, given, targets, labels, among, n_boot)
 
     @classmethod
-    def _of_tables(
-        cls, rows: Sequence[tuple[np.ndarray, tuple[str, ...]]], strengths: np.ndarray, targets: Sequence[str],
-        labels: Sequence[str], among: Among, n_boot: int,
+    def _of_rows(
+        cls, rows: Sequence[_Row], strengths: np.ndarray, targets: Sequence[str], labels: Sequence[str], among: Among,
+        n_boot: int, step_distance: str = "",
     ) -> Curves:  # fmt: skip
-        tables, x = tuple(table for table, _ in rows), points(strengths)
+        x = points(strengths)
         asked = [int(np.flatnonzero(x == s)[0]) for s in np.sort(strengths)]
-        shares = [share_interval(table[:, 0].sum(0), len(table)) for table in tables]
-        moved = [table_means(table[:, 1:], n_boot) for table in tables]  # each (2, p)
-        turns = [table_statistics(table, lambda m: _area_and_half(m, x), 2, n_boot) for table in tables]
+        shares = [_shares(row.table[:, 0], row.groups) for row in rows]
+        moved = [table_means(row.table[:, 1:3], n_boot, row.groups) for row in rows]  # each (2, p)
+        turns = [table_statistics(r.table, lambda m: _area_and_half(m, x), 2, n_boot, r.groups) for r in rows]
+        slides = [table_statistics(row.slider, slider_numbers, 3, n_boot, row.groups) for row in rows]
         zero = int(np.flatnonzero(x == 0)[0])
         return cls(
-            tuple(targets), tuple(labels), np.sort(strengths), among, np.array([len(table) for table in tables]),
-            tuple(names for _, names in rows), stacked(shares, zero), stacked(shares, asked),
+            tuple(targets), tuple(labels), np.sort(strengths), among, np.array([len(row.table) for row in rows]),
+            tuple(row.others for row in rows), stacked(shares, zero), stacked(shares, asked),
             stacked(moved, (0, asked)), stacked(moved, (1, asked)), stacked(turns, 0), stacked(turns, 1),
-            tables, n_boot,
+            stacked(slides, 0), stacked(slides, 1), stacked(slides, 2), step_distance,
+            tuple(row.table for row in rows), tuple(row.groups for row in rows), n_boot,
         )  # fmt: skip
 
     def selectivity_at(self, target_change: float) -> Estimates:
@@ -159,11 +174,22 @@ class Curves:
             place = first_reaching(means[:, 1, up], target_change)
             return at_place(means[:, 2, up], place)[:, None]
 
-        return stacked([table_statistics(table, paid, 1, self.n_boot) for table in self.tables], 0)
+        both = zip(self.tables, self.groups, strict=True)
+        return stacked([table_statistics(table, paid, 1, self.n_boot, groups) for table, groups in both], 0)
 
     def numbers(self) -> dict[str, Any]:
         """All but the tables of single pictures, for JSON."""
-        return {f.name: getattr(self, f.name) for f in fields(self) if f.name != "tables"}
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("tables", "groups")}
+
+
+@dataclass(frozen=True)
+class _Row:
+    """What is known of an edit, by picture."""
+
+    table: np.ndarray  # (m, 4, p)
+    others: tuple[str, ...]
+    slider: np.ndarray  # (m, 5)
+    groups: np.ndarray | None = None  # (m,)
 
 
 def strength_curves(
@@ -176,6 +202,7 @@ def strength_curves(
     *,
     among: Among = "all",
     others: Sequence[Sequence[str]] | None = None,
+    features: FeatureNetwork | None = None,
     batch_size: int = 32,
     n_boot: int = 1000,
     relations: TagRelations | None = None,
@@ -189,6 +216,7 @@ def strength_curves(
         edits: t of them; strengths of their own are multiplied by each strength.
         strengths: s numbers in the unit of the edits, negative ones too.
         among, others: as of :meth:`Curves.of_scores`.
+        features: what pictures of neighbouring strengths are compared by, for unevenness; their pixels when None.
 
     Raises:
         LatentEditError: as rescore, and a strength twice or not finite.
@@ -197,16 +225,21 @@ def strength_curves(
     check_statistics(n_boot, among)
     _check_others(others, len(rows), tuple(judge.tags))
     moves = [[along(editor, one.at(s), relations) for s in given.tolist()] for one in rows]
-    scorer = Scorer(judge, Faces.of(faces).prepare(generator, batch_size=batch_size))
-    tags, thresholds = tuple(judge.tags), thresholds_of(judge)
-    tables = [
-        curve_table(
+    prepared = Faces.of(faces).prepare(generator, batch_size=batch_size)
+    tags, thresholds, groups = tuple(judge.tags), thresholds_of(judge), prepared.content_groups
+    steps, found = Steps(given, features), []
+    scored = iter_scored(Scorer(judge, prepared), rows, given.tolist(), moves, looks=steps, progress=progress)
+    for i, before, after in scored:
+        table, names, picked = curve_table(
             before, after, given, rows[i].tag, tags=tags, thresholds=thresholds, among=among,
             others=None if others is None else others[i], relations=relations,
+        )  # fmt: skip
+        slider = slider_table(
+            table[:, 3], points(given), whole=whole_strength(rows[i].parts[0]), steps=steps.apart()[picked]
         )
-        for i, before, after in iter_scored(scorer, rows, given.tolist(), moves, progress=progress)
-    ]  # fmt: skip
-    return Curves._of_tables(tables, given, [one.tag for one in rows], [str(one) for one in rows], among, n_boot)
+        found.append(_Row(table, names, slider, None if groups is None else groups[picked]))
+    targets, labels = [one.tag for one in rows], [str(one) for one in rows]
+    return Curves._of_rows(found, given, targets, labels, among, n_boot, name_of(features))
 
 
 def curve_table(
@@ -220,8 +253,9 @@ def curve_table(
     among: Among = "all",
     others: Sequence[str] | None = None,
     relations: TagRelations | None = None,
-) -> tuple[np.ndarray, tuple[str, ...]]:
-    """What one edit did, picture by picture: a table (m, 3, p) as of :class:`Curves`, and the off-target tags.
+) -> tuple[np.ndarray, tuple[str, ...], np.ndarray]:
+    """What one edit did, picture by picture: a table (m, 4, p) as of :class:`Curves`, the off-target tags, and which
+    pictures (n,) these are.
 
     Args:
         before, after: scores (n, k) and (s, n, k).
@@ -241,16 +275,17 @@ def curve_table(
         picked = np.ones(len(before), bool)
     else:
         picked = before[:, j] < thresholds[j] if j is not None else np.zeros(len(before), bool)
-    table = np.full((int(picked.sum()), 3, len(x)), np.nan)
+    table = np.full((int(picked.sum()), 4, len(x)), np.nan)
     for i, s in enumerate(x):
         found = np.flatnonzero(strengths == s)
         scores, old = (after[found[0]] if len(found) else before)[picked], before[picked]
         if j is not None:
             table[:, 0, i] = scores[:, j] >= thresholds[j]
             table[:, 1, i] = scores[:, j].astype(float) - old[:, j]
+            table[:, 3, i] = scores[:, j]
         if columns:
             table[:, 2, i] = np.abs(scores[:, columns].astype(float) - old[:, columns]).mean(1)
-    return table, tuple(others)
+    return table, tuple(others), picked
 
 
 def _check_others(others: Sequence[Sequence[str]] | None, edits: int, tags: Sequence[str]) -> None:
@@ -305,27 +340,37 @@ def area_above(y: np.ndarray, x: np.ndarray) -> np.ndarray:
 
 
 def _area_and_half(means: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """(b, 2) of means (b, 3, p); the half is infinite where it is not reached, which is beyond the range."""
+    """(b, 2) of means (b, 4, p); the half is infinite where it is not reached, which is beyond the range."""
     place = first_reaching(means[:, 0], HALF)
     half = at_place(np.broadcast_to(x, means[:, 0].shape), place)
     return np.stack([area_above(means[:, 0], x), np.where(np.isinf(place), np.inf, half)], 1)
 
 
-def table_means(table: np.ndarray, n_boot: int) -> Estimates:
+def table_means(table: np.ndarray, n_boot: int, groups: np.ndarray | None = None) -> Estimates:
     """Means (...) of a table (m, ...) over its pictures; NaN without any."""
     if not len(table):
         return Estimates(*(np.full(table.shape[1:], np.nan) for _ in range(3)))
-    return Estimates(*mean_interval(table, n_boot=n_boot))
+    return Estimates(*mean_interval(table, n_boot=n_boot, groups=groups))
 
 
-def table_statistics(table: np.ndarray, statistic: Statistic, numbers: int, n_boot: int) -> Estimates:
+def table_statistics(
+    table: np.ndarray, statistic: Statistic, numbers: int, n_boot: int, groups: np.ndarray | None = None
+) -> Estimates:
     """Functions (numbers,) of a table's means: ``statistic`` takes (b, ...) for a table (m, ...). NaN without any."""
     if not len(table):
         return Estimates(*(np.full(numbers, np.nan) for _ in range(3)))
     shape = table.shape[1:]
     return estimates(
-        table.reshape(len(table), -1), lambda means: statistic(means.reshape(-1, *shape)), n_boot=n_boot
+        table.reshape(len(table), -1), lambda means: statistic(means.reshape(-1, *shape)), n_boot=n_boot, groups=groups
     )  # fmt: skip
+
+
+def _shares(carrying: np.ndarray, groups: np.ndarray | None) -> Estimates:
+    """Shares (p,) of pictures that carry the tag, by a table (m, p) of 0 and 1."""
+    if groups is None or not len(carrying) or np.isnan(carrying).any():
+        return share_interval(carrying.sum(0), len(carrying))
+    each = [share_of(column > 0, groups=groups) for column in carrying.T]
+    return Estimates(*(np.array([getattr(one, name) for one in each]) for name in ("value", "low", "high")))
 
 
 def stacked(parts: Sequence[Estimates], place: Any = ...) -> Estimates:
