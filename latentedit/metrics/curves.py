@@ -98,6 +98,7 @@ class Curves:
         among: Among = "all",
         others: Sequence[Sequence[str]] | None = None,
         relations: TagRelations | None = None,
+        groups: np.ndarray | None = None,
         n_boot: int = 1000,
     ) -> Curves:
         """The curves of scores (n, k) before and (s, t, n, k) after, in the order of ``strengths`` (s,).
@@ -110,6 +111,7 @@ class Curves:
             others: for each edit the tags that count as off target; give the same ones to curves that are compared.
                 None: those outside the target's group that 3 % of all pictures carry unedited or at some strength.
             relations: groups of tags; the shipped ones when None.
+            groups: (n,) which pictures share a content; None: each has its own.
             n_boot: bootstrap repetitions.
 
         Raises:
@@ -122,14 +124,17 @@ class Curves:
                 f"scores before {before.shape} and after {after.shape} for {len(given)} strengths, {t} edits and "
                 f"{len(tags)} tags; give (n, tags) and (strengths, edits, n, tags)"
             )
+        if groups is not None and np.shape(groups) != (len(before),):
+            raise LatentEditError(f"groups have shape {np.shape(groups)} for {len(before)} pictures; give one for each")
         _check_others(others, t, tags)
         rows = []
         for i in range(t):
-            table, names, _ = curve_table(
+            table, names, picked = curve_table(
                 before, after[:, i], given, targets[i], tags=tags, thresholds=thresholds, among=among,
                 others=None if others is None else others[i], relations=relations,
             )  # fmt: skip
-            rows.append(_Row(table, names, slider_table(table[:, 3], points(given))))
+            its = None if groups is None else np.asarray(groups)[picked]
+            rows.append(_Row(table, names, slider_table(table[:, 3], points(given)), its))
         return cls._of_rows(rows, given, targets, labels, among, n_boot)
 
     @classmethod

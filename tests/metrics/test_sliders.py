@@ -12,7 +12,8 @@ from latentedit.directions.bank import DirectionBank
 from latentedit.directions.direction import Direction
 from latentedit.directions.edits import Edit
 from latentedit.editing.faces import Faces
-from latentedit.metrics import strength_curves
+from latentedit.errors import LatentEditError
+from latentedit.metrics import Curves, strength_curves
 from latentedit.metrics.intervals import mean_interval
 from latentedit.metrics.sliders import slider_numbers, slider_table, whole_strength
 
@@ -156,6 +157,17 @@ def test_intervals_are_by_content(tmp_path):
     assert found == pytest.approx([float(end) for end in wanted], abs=1e-5)
     assert abs(found[1] - float(mean_interval(change, n_boot=100)[1])) > 1e-4
     assert c.share.low[0, 0] <= c.share.value[0, 0] <= c.share.high[0, 0]
+    every = [
+        judge.score(prepared.pictures(one)).numpy() for one in (None, line.edit(prepared.all_codes(), {"smile": 1.0}))
+    ]
+    given = {"targets": ["smile"], "labels": ["smile"], "tags": judge.tags, "thresholds": np.full(6, 0.5)}
+    groups = np.arange(30) % 3
+    again = Curves.of_scores(every[0], every[1][None, None], strengths=[1.0], groups=groups, n_boot=100, **given)
+    assert again.target.low == pytest.approx(c.target.low, abs=1e-5)
+    assert again.gain.low == pytest.approx(c.gain.low, abs=1e-4) and again.share.low == pytest.approx(c.share.low)
+    assert np.isnan(again.unevenness.value[0]) and again.step_distance == ""
+    with pytest.raises(LatentEditError, match="give one for each"):
+        Curves.of_scores(every[0], every[1][None, None], strengths=[1.0], groups=groups[1:], **given)
 
 
 def test_nobody_to_measure_is_not_known():
