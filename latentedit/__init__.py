@@ -14,7 +14,8 @@ _HOME = {
     "sample": "samples.sampling", "tag": "samples.tagging",
     "Moments": "directions.moments", "Direction": "directions.direction", "DirectionBank": "directions.bank",
     "TagPair": "directions.pairs", "fit_directions": "directions.finder", "register_finder": "directions.finder",
-    "Edit": "directions.edits", "Faces": "editing.faces", "edit": "editing.editor",
+    "Edit": "directions.edits", "Prior": "prior.prior", "Settled": "prior.settled",
+    "Faces": "editing.faces", "edit": "editing.editor", "load_default": "editing.editors",
     "rescore": "metrics.rescoring", "evaluate": "study.report",
 }  # fmt: skip
 

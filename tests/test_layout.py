@@ -23,6 +23,7 @@ ORDER = (
     ("taggers",),
     ("samples",),
     ("directions",),
+    ("prior",),
     ("editing",),
     ("metrics",),
     ("study",),

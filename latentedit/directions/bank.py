@@ -58,6 +58,22 @@ def parse_layers(layers: str | Sequence[int | str], slots: Sequence[str]) -> lis
     return sorted(chosen)
 
 
+def check_codes(codes: Tensor, dim: int, taker: str) -> None:
+    """Refuse codes that an editor cannot move; ``taker`` names it, as in "directions take".
+
+    Raises:
+        LatentEditError: no floating-point tensor of shape (n, dim) or (n, layers, dim), or not finite.
+    """
+    if not isinstance(codes, Tensor) or not codes.is_floating_point():
+        came = getattr(codes, "dtype", type(codes).__name__)
+        raise LatentEditError(f"codes are {came}; give a floating-point torch tensor")
+    if codes.ndim not in (2, 3) or codes.shape[-1] != dim:
+        raise LatentEditError(f"codes have shape {tuple(codes.shape)}; {taker} (n, {dim}) or (n, layers, {dim})")
+    if not torch.isfinite(codes).all():
+        bad = int((~torch.isfinite(codes.flatten(1)).all(1)).nonzero()[0])
+        raise LatentEditError(f"code {bad} holds values that are not finite (NaN or infinity)")
+
+
 class DirectionBank:
     """Directions of one generator, one per tag, in order; an editor that moves codes along lines.
 
@@ -141,7 +157,7 @@ class DirectionBank:
             LatentEditError: unknown tag, slot or unit; codes or strengths of a wrong shape or not finite.
         """
         parts = Edit(edits).resolve(self.tags).parts
-        self._check_codes(codes)
+        check_codes(codes, self.dim, "directions take")
         per_slot = any(one.layers is not None for one in parts) or next(iter(self)).vector.ndim == 2
         if not per_slot:
             return codes + torch.stack([self._step(one) for one in parts]).sum(0).to(codes)
@@ -181,18 +197,6 @@ class DirectionBank:
         keep = torch.zeros(len(slots), 1, dtype=torch.float64)
         keep[range(len(slots)) if one.layers is None else parse_layers(one.layers, slots)] = 1
         return keep
-
-    def _check_codes(self, codes: Tensor) -> None:
-        if not isinstance(codes, Tensor) or not codes.is_floating_point():
-            came = getattr(codes, "dtype", type(codes).__name__)
-            raise LatentEditError(f"codes are {came}; give a floating-point torch tensor")
-        if codes.ndim not in (2, 3) or codes.shape[-1] != self.dim:
-            raise LatentEditError(
-                f"codes have shape {tuple(codes.shape)}; directions take (n, {self.dim}) or (n, layers, {self.dim})"
-            )
-        if not torch.isfinite(codes).all():
-            bad = int((~torch.isfinite(codes.flatten(1)).all(1)).nonzero()[0])
-            raise LatentEditError(f"code {bad} holds values that are not finite (NaN or infinity)")
 
     def save(self, path: str | Path) -> None:
         """Write the bank to a safetensors file, atomically."""

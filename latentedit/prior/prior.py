@@ -1,0 +1,414 @@
+"""A prior of one generator's codes: an editor that keeps the individual.
+
+An edit reads a code backwards to noise under the tags (and the far look) that it has, changes what is asked for, comes
+forward again, and adds only the difference to the code::
+
+    x' = x + flow(y | new condition) - flow(y | own condition),   y = the code's noise under its own condition
+
+It is StyleFlow's idea (Abdal et al., "StyleFlow: Attribute-conditioned Exploration of StyleGAN-Generated Images using
+Conditional Continuous Normalizing Flows", 2021) with flow matching (Lipman et al., 2023), with conditions of which any
+subset is named, and in difference form, so that no edit is the code bit for bit. That generators' latents are well
+modelled by small generative models: Luo et al., "Learning a Generative Meta-Model of LLM Activations" (2026).
+
+**Files** are safetensors, the networks in half precision, with string metadata for everything else as JSON.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from latentedit.directions.bank import DirectionBank, check_codes, parse_layers
+from latentedit.directions.direction import Direction
+from latentedit.directions.edits import DEFAULT_STRENGTH, Edit, EditLike
+from latentedit.directions.pairs import TagRelations
+from latentedit.errors import DamagedFileError, LatentEditError, MismatchError
+from latentedit.generators.base import Generator
+from latentedit.prior.conditions import Condition, vector_width
+from latentedit.prior.fitting import PriorRecipe, Progress, forget, learn
+from latentedit.prior.flow import carry, guided
+from latentedit.prior.networks import Surrogate, Velocity
+from latentedit.prior.reading import Reader
+from latentedit.prior.space import CodeSpace
+from latentedit.samples.store import Samples, open_samples
+from latentedit.shipped import shipped
+from latentedit.tensorfile import read_safetensors, write_safetensors
+
+FORMAT = "latentedit.prior"
+SCHEMA = 1
+GUIDANCE = 1.2
+"""How far past the new condition an edit of the usual strength goes; smaller strengths go a part of the way."""
+REACHED = 0.98
+"""Score that an edit of positive strength asks for; its opposite, and what a negative one asks for, is 1 less this."""
+AT_GOAL = 1.0
+"""Guidance of an edit with a goal, which asks for that score itself."""
+
+
+@dataclass(frozen=True, eq=False)
+class Prior:
+    """A flow of one generator's codes that knows their tags. Made by :meth:`fit` or :meth:`load`.
+
+    Attributes:
+        tags: what can be asked for; none where the samples had no tags.
+        generator_id: the only generator that it fits.
+        dim: d, numbers of a code.
+        layers: names of the generator's slots.
+        space: the coordinates that it works in.
+        reader: says what a code's picture has.
+        velocity: the flow's network.
+        regions: (k, c) bool, the cells of the picture that each tag is about.
+        related: (k, k) bool, row by row the tags that may change with one, itself included.
+        percentiles: (101, k) scores of the samples at 0, 1 ... 100 %.
+        generator_name: what the generator was loaded by; empty when unknown.
+        tagger_id: whose tags, None where there are none.
+        about: how it was fitted and how well the tags are read; JSON values.
+    """
+
+    tags: tuple[str, ...]
+    generator_id: str
+    dim: int
+    layers: tuple[str, ...]
+    space: CodeSpace
+    reader: Reader
+    velocity: Velocity
+    regions: Tensor
+    related: Tensor
+    percentiles: Tensor
+    generator_name: str = ""
+    tagger_id: str | None = None
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        return f"Prior({len(self.tags)} tags of {self.generator_id}: {', '.join(self.tags)})"
+
+    def check_generator(self, generator: Generator) -> None:
+        """Refuse another generator.
+
+        Raises:
+            MismatchError: this prior was fitted to another one.
+        """
+        if generator.id != self.generator_id:
+            raise MismatchError(
+                f"this prior fits the generator {self.generator_id}, not {generator.id}; fit one with fit-prior"
+            )
+
+    # ---- fitting
+
+    @classmethod
+    def fit(
+        cls,
+        source: Samples | Generator | str | Path,
+        *,
+        generator: Generator | None = None,
+        tags: Sequence[str] | None = None,
+        tagger: str | None = None,
+        relations: TagRelations | None = None,
+        recipe: PriorRecipe | None = None,
+        state: str | Path | None = None,
+        device: str = "cpu",
+        progress: Progress | None = None,
+    ) -> Prior:
+        """Learn a prior; minutes on two cores.
+
+        Args:
+            source: stored samples (a handle or their folder); or a generator alone, whose prior knows no tags and can
+                only settle what others moved.
+            generator: of the samples, to look at their pictures and to draw more codes; without it the stored codes
+                are all there is, and edits keep only what tags describe.
+            tags: to know; None: those that a direction would be fitted for.
+            tagger: whose scores, when samples hold those of several.
+            relations: which tags may change with which; the shipped ones when None.
+            recipe: how.
+            state: where a stopped fit keeps what it has done, as ``.NAME.prepared`` and ``.NAME.flow`` beside that
+                file; removed at the end. None: nowhere.
+            device: as in torch.
+            progress: called with (what is being done, how much of it is, how much there is).
+
+        Raises:
+            UnknownNameError: a tag that the tagger does not have.
+            MismatchError: samples of another generator.
+            LatentEditError: a tag that no sample has, too few codes, or a generator that cannot be looked at.
+        """
+        opened = open_samples(source) if isinstance(source, (str, Path)) else source
+        samples = opened if isinstance(opened, Samples) else None
+        generator = generator if isinstance(opened, Samples) else opened
+        place = None if state is None else Path(state)
+        found = learn(
+            samples, generator, tags=tags, tagger=tagger, relations=relations or TagRelations.load(),
+            recipe=recipe or PriorRecipe(), state=place, device=device, progress=progress,
+        )  # fmt: skip
+        if place is not None:
+            forget(place)
+        name = "" if samples is None else samples.manifest.generator or ""
+        return cls(
+            found.tags, found.generator_id, found.dim,
+            () if generator is None else tuple(generator.layers), found.space, found.reader, found.velocity,
+            found.regions, found.related, found.percentiles, name,
+            samples.tagger_id(tagger) if samples is not None and found.tags else None, found.about,
+        )  # fmt: skip
+
+    # ---- editing
+
+    @torch.no_grad()
+    def edit(self, codes: Tensor, edits: EditLike) -> Tensor:
+        """Codes whose pictures have what is asked for and are otherwise as they were; the input is left alone.
+
+        A strength is guidance: 0 is the code bit for bit, 3 is meant to reach the tag, and a negative one asks for its
+        opposite, or its absence. A goal is the score that is asked for. What is kept is named although it may change
+        with the tag otherwise. A ratio of an opposite says nothing to a flow: its opposite is asked to be absent.
+
+        Args:
+            codes: (n, d) or (n, layers, d), floating point. Codes per slot are read by their mean over the slots.
+            edits: an edit, a tag, ``{tag: strength}``, or a list of them, which are asked for together.
+
+        Returns:
+            (n, d); (n, layers, d) when codes are per slot or an edit names layers. Dtype and device of ``codes``.
+
+        Raises:
+            UnknownNameError: a tag that the prior does not know, or a slot that the generator does not have.
+            LatentEditError: a strength that is a length in code space; something to keep that cannot be kept; codes of
+                a wrong shape or not finite.
+        """
+        parts = Edit(edits).paired(self.tags).parts
+        for one in parts:
+            self._check(one)
+        check_codes(codes, self.dim, "a prior takes")
+        moved, slots = codes, codes.ndim == 3
+        groups: dict[tuple[str, ...] | None, list[Edit]] = {}
+        for one in parts:
+            groups.setdefault(one.layers, []).append(one)
+        for layers, some in groups.items():
+            step = self.step(codes, some)
+            if layers is None and not slots:
+                moved = moved + step if step is not None else moved
+                continue
+            if moved.ndim == 2:
+                moved = moved[:, None].expand(-1, self._slots(codes), -1)
+            chosen = range(self._slots(codes)) if layers is None else parse_layers(layers, self._names(codes))
+            if step is not None:
+                moved = moved.clone()
+                moved[:, list(chosen)] += step[:, None]
+        return moved.clone() if moved is codes else moved
+
+    def step(self, codes: Tensor, parts: Sequence[Edit]) -> Tensor | None:
+        """What paired edits add to codes (n, d) or (n, layers, d): (n, d); None where every strength is 0."""
+        asked = sorted(((self._guidance(one), one) for one in parts), key=lambda pair: -pair[0])
+        asked = [(g, one) for g, one in asked if g > 0]
+        if not asked:
+            return None
+        device = self.space.mean.device
+        x = self.space.enter((codes.mean(1) if codes.ndim == 3 else codes).to(device))
+        own = self.reader(x)
+        conditions, now = [own], own
+        guidance: list[float] = []
+        for i, (g, one) in enumerate(asked):
+            now = self._change(now, one, x, asked=[other for _, other in asked[: i + 1]])
+            if guidance and g == guidance[-1]:
+                conditions[-1] = now
+            else:
+                conditions.append(now)
+                guidance.append(g)
+        embedded = [self.velocity.condition(one.vector()) for one in conditions]
+        as_it_is = guided(self.velocity, embedded[:1], ())
+        noise = carry(x, 1.0, 0.0, as_it_is)
+        there = carry(noise, 0.0, 1.0, guided(self.velocity, embedded, guidance))
+        difference = there - carry(noise, 0.0, 1.0, as_it_is)
+        return self.space.step(difference).to(codes)
+
+    def _change(self, now: Condition, one: Edit, x: Tensor, asked: Sequence[Edit]) -> Condition:
+        """A condition with one more edit: its tag and opposite as asked, what may change with them unnamed."""
+        i = self.tags.index(one.tag)
+        scores, named, shown = now.scores.clone(), now.named.clone(), now.shown.clone()
+        stay = [self.tags.index(tag) for tag in one.keep]
+        free = self.related[i].clone()
+        free[stay] = False
+        for other in asked:  # what was asked for together with this one stays asked for
+            free[[self.tags.index(tag) for tag in (other.tag, other.opposite) if tag is not None]] = False
+        named[:, free] = 0
+        named[:, stay] = 1
+        shown[:, self.regions[i]] = 0
+        towards = REACHED if one.goal is None else self._goal(one)
+        if (one.strength if one.strength is not None else 1.0) < 0:
+            towards = 1 - towards
+        scores[:, i], named[:, i] = towards, 1
+        if one.opposite is not None:
+            j = self.tags.index(one.opposite)
+            scores[:, j], named[:, j] = 1 - towards, 1
+        return Condition(scores, named, now.cells, shown)
+
+    def _goal(self, one: Edit) -> float:
+        """The score that a goal stands for."""
+        if isinstance(one.goal, str):
+            share = float(one.goal.removeprefix("p")) / 100
+            return float(torch.quantile(self.percentiles[:, self.tags.index(one.tag)], share))
+        assert one.goal is not None
+        return one.goal
+
+    def _guidance(self, one: Edit) -> float:
+        if one.goal is not None:
+            return AT_GOAL
+        strength = DEFAULT_STRENGTH if one.strength is None else one.strength
+        return GUIDANCE * abs(strength) / DEFAULT_STRENGTH
+
+    def _check(self, one: Edit) -> None:
+        if one.unit != "sigma":
+            raise LatentEditError(
+                f"{one}: a prior has no coefficients and no lengths to take {one.unit} strengths of; leave the unit out"
+            )
+        for tag in one.keep:
+            if tag not in self.tags:
+                raise LatentEditError(
+                    f"{one}: this prior cannot keep {tag!r}, which it does not know; it knows {', '.join(self.tags)}"
+                )
+
+    def _slots(self, codes: Tensor) -> int:
+        return len(self._names(codes))
+
+    def _names(self, codes: Tensor) -> Sequence[str]:
+        if codes.ndim == 3 and self.layers and codes.shape[1] != len(self.layers):
+            raise LatentEditError(
+                f"codes have {codes.shape[1]} slots; the generator has {len(self.layers)}: {', '.join(self.layers)}"
+            )
+        if self.layers:
+            return self.layers
+        if codes.ndim == 3:
+            return [str(i) for i in range(codes.shape[1])]
+        raise LatentEditError("this prior does not know the generator's slots; give codes (n, layers, d)")
+
+    @torch.no_grad()
+    def settle(self, codes: Tensor, moved: Tensor, *, time: float) -> Tensor:
+        """Codes that were moved along a line, carried to where codes lie: (n, d).
+
+        A code and the moved one are mixed with the code's own noise as at that time of the flow, and both come forward
+        from there without a condition; the difference is added to the code.
+
+        Args:
+            codes, moved: (n, d).
+            time: in [0, 1]; 1 leaves the moved codes as they are, at 0 nothing is left of the move.
+        """
+        device = self.space.mean.device
+        x, y = (self.space.enter(part.to(device)) for part in (codes, moved))
+        nothing = self.reader(x)
+        nothing = Condition(
+            nothing.scores, torch.zeros_like(nothing.named), nothing.cells, torch.zeros_like(nothing.shown)
+        )
+        field = guided(self.velocity, [self.velocity.condition(nothing.vector())], ())
+        noise = carry(x, 1.0, 0.0, field)
+        there, here = (carry(time * part + (1 - time) * noise, time, 1.0, field) for part in (y, x))
+        return codes + self.space.step(there - here).to(codes)
+
+    def directions(self, codes: Tensor, *, strength: float = DEFAULT_STRENGTH) -> DirectionBank:
+        """The mean step of every tag over codes as a line, for tools that know only lines.
+
+        Args:
+            codes: (n, d) to take the mean over, such as those of a hundred seeds.
+            strength: of the edits; ``sigma`` of a direction is the mean step's length over it.
+
+        Raises:
+            LatentEditError: a prior without tags.
+        """
+        if not self.tags:
+            raise LatentEditError("this prior has no tags, so it has no steps to take the mean of")
+        found = []
+        for tag in self.tags:
+            step = (self.edit(codes, Edit(tag, strength)) - codes).double().mean(0)
+            length = float(torch.linalg.vector_norm(step))
+            if length > 0:
+                found.append(
+                    Direction(
+                        tag, (step / length).float(), length / strength, self.generator_id, coefficient_norm=None,
+                        finder="prior", layers=self.layers, tagger_id=self.tagger_id,
+                    )
+                )  # fmt: skip
+        return DirectionBank(found, generator_name=self.generator_name)
+
+    # ---- files
+
+    def save(self, path: str | Path) -> None:
+        """Write the prior to a safetensors file, atomically; the networks in half precision."""
+        networks = {"velocity": self.velocity, "reader": self.reader.network}
+        arrays = {
+            f"{kind}.{name}": value.half().cpu().numpy()
+            for kind, network in networks.items()
+            for name, value in network.state_dict().items()
+        }
+        own = {
+            "mean": self.space.mean, "axes": self.space.axes, "deviation": self.space.deviation,
+            "known": self.reader.known, "cells.mean": self.reader.mean, "cells.deviation": self.reader.deviation,
+            "regions": self.regions, "related": self.related, "percentiles": self.percentiles,
+        }  # fmt: skip
+        arrays |= {name: value.cpu().numpy() for name, value in own.items()}
+        metadata = {
+            "format": FORMAT, "schema": str(SCHEMA), "generator_id": self.generator_id,
+            "generator_name": self.generator_name, "tagger_id": self.tagger_id or "", "tags": json.dumps(self.tags),
+            "layers": json.dumps(self.layers), "names": json.dumps(sorted(arrays)),
+            "about": json.dumps(dict(self.about)),
+        }  # fmt: skip
+        write_safetensors(path, arrays, metadata)
+
+    @classmethod
+    def load(cls, path: str | Path, *, device: str | torch.device = "cpu") -> Prior:
+        """A prior that :meth:`save` wrote.
+
+        Raises:
+            DamagedFileError: missing, truncated, of another kind, or written by a newer latentedit.
+        """
+        _, metadata = read_safetensors(path, format=FORMAT, schema=SCHEMA, names=())
+        try:
+            names = json.loads(metadata["names"])
+            arrays, _ = read_safetensors(path, format=FORMAT, schema=SCHEMA, names=names)
+            t = {name: _tensor(value).to(device) for name, value in arrays.items()}
+            if not all(torch.isfinite(value).all() for value in t.values() if value.is_floating_point()):
+                raise ValueError("numbers that are not finite")
+            tags, layers = (tuple(map(str, json.loads(metadata[name]))) for name in ("tags", "layers"))
+            space = CodeSpace(t["mean"], t["axes"], t["deviation"])
+            cells = len(t["cells.mean"])
+            velocity = Velocity(
+                space.width, vector_width(len(tags), cells // 3), hidden=len(t["velocity.time.bias"]),
+                depth=sum(name.startswith("velocity.layers.") and name.endswith("bias") for name in t),
+            ).to(device)  # fmt: skip
+            network = Surrogate(space.width, len(tags), cells, hidden=len(t["reader.body.0.bias"])).to(device)
+            for kind, one in (("velocity", velocity), ("reader", network)):
+                one.load_state_dict({n.removeprefix(f"{kind}."): v for n, v in t.items() if n.startswith(f"{kind}.")})
+                one.eval().requires_grad_(False)
+            shapes = (t["regions"].shape, t["related"].shape, t["percentiles"].shape, t["known"].shape)
+            if shapes != ((len(tags), cells // 3), (len(tags), len(tags)), (101, len(tags)), (len(tags),)):
+                raise ValueError(f"tables of the shapes {[tuple(s) for s in shapes]} for {len(tags)} tags")
+            if space.axes.shape != (space.width, len(space.mean)):
+                raise ValueError(f"axes of the shape {tuple(space.axes.shape)}")
+            return cls(
+                tags, metadata["generator_id"], len(space.mean), layers, space,
+                Reader(network, t["known"], t["cells.mean"], t["cells.deviation"]), velocity,
+                t["regions"], t["related"], t["percentiles"], metadata.get("generator_name", ""),
+                metadata.get("tagger_id") or None, dict(json.loads(metadata["about"])),
+            )  # fmt: skip
+        except (KeyError, TypeError, ValueError, IndexError, RuntimeError) as error:
+            reason = str(error).splitlines()[0]
+            raise DamagedFileError(f"{path}: a damaged prior ({reason}); fit it again") from error
+
+    @classmethod
+    def load_default(cls, generator: Generator) -> Prior:
+        """The shipped prior of a generator, chosen by its id.
+
+        Raises:
+            LatentEditError: none comes with latentedit.
+        """
+        for path in sorted(shipped("directions").glob("*.prior.safetensors")):
+            _, metadata = read_safetensors(path, format=FORMAT, schema=SCHEMA, names=())
+            if metadata.get("generator_id") == generator.id:
+                return cls.load(path)
+        raise LatentEditError(
+            f"no prior of the generator {generator.id} comes with latentedit; run `latentedit fit-prior`"
+        )
+
+
+def _tensor(value: np.ndarray) -> Tensor:
+    found = torch.from_numpy(value)
+    return found.float() if found.is_floating_point() else found
