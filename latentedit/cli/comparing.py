@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,11 +11,13 @@ import click
 
 from latentedit.cli.common import JUDGE_HELP, Context, cli, common, recorded_generator, refuse_existing
 from latentedit.cli.editing import AskedEdits, edit_options
+from latentedit.cli.natural import draw_for, natural_option
 from latentedit.cli.terminal import Progress, table
 from latentedit.errors import LatentEditError
 
 if TYPE_CHECKING:
     from latentedit.directions.bank import DirectionBank
+    from latentedit.metrics.rescoring import Summary
 
 MOST = 6
 
@@ -31,12 +34,13 @@ MOST = 6
 @click.option("--count", type=click.IntRange(2), default=200, show_default=True, help="pictures to measure on")
 @click.option("--faces", type=click.IntRange(1, 8), default=2, show_default=True, help="faces in the picture")
 @click.option("--all-pictures", is_flag=True, help="measure on all pictures, not on those that lack the tag")
+@natural_option
 @click.option("--out", type=click.Path(path_type=Path), default="compare.png", show_default=True)
 @click.option("--force", is_flag=True, help="overwrite OUT")
 @common
 def compare(
     context: Context, asked: AskedEdits, files: tuple[Path, ...], generator: str | None, judge: str,
-    contents: Path | None, seed: int, count: int, faces: int, all_pictures: bool, out: Path, force: bool,
+    contents: Path | None, seed: int, count: int, faces: int, all_pictures: bool, natural: int, out: Path, force: bool,
 ) -> None:  # fmt: skip
     """Compare FILES of directions on the same pictures: a table with paired differences, and a picture.
 
@@ -46,7 +50,8 @@ def compare(
     from latentedit import DirectionBank, Faces, __version__, load_generator, load_tagger
     from latentedit.editing.sheets import editors_sheet
     from latentedit.files import atomic_write, sha256_of
-    from latentedit.study.comparison import MEASURES, unique_names
+    from latentedit.study.columns import cell, elsewhere_cell, natural_cell
+    from latentedit.study.comparison import check_editors, unique_names
     from latentedit.study.comparison import compare as run
     from latentedit.study.report import against_zero
 
@@ -69,10 +74,15 @@ def compare(
         if not context.quiet:
             bars.setdefault(name, Progress(name))(done, total)
 
+    check_editors(g, banks)
+    measured = Faces(seeds=range(seed, seed + count), content=folder)
+    own, missing = draw_for(
+        context, g, tagger, [one.tag for one in chosen], measured, natural=0 if all_pictures else natural,
+        edited=count * len(banks) * (1 + len(chosen)),
+    )  # fmt: skip
     found = run(
-        g, tagger, banks, chosen, Faces(seeds=range(seed, seed + count), content=folder),
-        among="all" if all_pictures else "lacking", batch_size=context.batch_size, relations=asked.relations,
-        progress=progress,
+        g, tagger, banks, chosen, measured, among="all" if all_pictures else "lacking",
+        batch_size=context.batch_size, own=own, relations=asked.relations, progress=progress,
     )  # fmt: skip
     shown = [one for one in chosen if str(one) not in found.left_out]
     few = Faces(seeds=range(seed, seed + faces), content=folder).prepare(g, batch_size=context.batch_size)
@@ -87,11 +97,21 @@ def compare(
     lead, *others = found.names
     rows = []
     for row in found.rows:
-        for name, measure in zip(("target", "off_target", "selectivity"), MEASURES, strict=True):
-            digits = {"target": 2, "off_target": 3, "selectivity": 1}[name]
-            cells = [format(getattr(row.summaries[bank], name), f".{digits}f") for bank in found.names]
-            gaps = [against_zero(row.differences[bank][measure], digits + 1) for bank in others]
-            rows.append([row.label if name == "target" else "", measure, *cells, *gaps])
+        compared = row.differences[others[0]]
+        cells: dict[str, Callable[[Summary], str]] = {
+            "target rises by": lambda s: cell(s.target, 2), "others change by": lambda s: cell(s.off_target, 3),
+            "selectivity": lambda s: cell(s.selectivity, 1), "elsewhere": elsewhere_cell,
+        }  # fmt: skip
+        for network in own.networks if own else ():
+            cells[f"natural ({network})"] = partial(natural_cell, network=network, number="natural")
+            cells[f"gap ({network})"] = partial(natural_cell, network=network, number="gap")
+        for i, (measure, shown_of) in enumerate(cells.items()):
+            digits = {"selectivity": 2, "others change by": 4}.get(measure, 3)
+            values = [shown_of(row.summaries[name]) for name in found.names]
+            gaps = [against_zero(row.differences[n][measure], digits) if measure in compared else "" for n in others]
+            rows.append([row.label if not i else "", measure, *values, *gaps])
+        if own:
+            rows.append(["", "ceiling of the rise", cell(row.summaries[lead].ceiling, 2), *[""] * (2 * len(others))])
     header = ("edit", "measure", *found.names, *(f"{name} − {lead}" for name in others))
     document = {
         "comparison": found, "picture": str(out), "judge": tagger.id, "generator": g.id,
@@ -100,6 +120,7 @@ def compare(
         "finders": {n: {"finder": next(iter(b)).finder, "params": next(iter(b)).params} for n, b in banks.items()},
         "edits": [str(one) for one in shown], "cosines": _cosines(banks, [one.tag for one in shown]),
         "first_seed": seed, "pictures": count, "latentedit": __version__,
+        "own_pictures": None if own is None else own.provenance, "naturalness_note": missing,
     }  # fmt: skip
     note = (
         f"wrote {out}. Intervals of values are 95 %; those of the {found.comparisons} differences "

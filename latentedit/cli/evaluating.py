@@ -12,6 +12,7 @@ import click
 
 from latentedit.cli.common import JUDGE_HELP, Context, cli, common, refuse_existing
 from latentedit.cli.editing import AskedEditor, AskedEdits, Command, edit_options, editor_options
+from latentedit.cli.natural import draw_for, natural_option
 from latentedit.cli.terminal import table
 from latentedit.errors import LatentEditError
 
@@ -145,38 +146,57 @@ def provenance_of(subject: Subject, **more: Any) -> dict[str, Any]:
 @common
 @subject_options(200)
 @click.option("--judge", default="avatar", show_default=True, help=JUDGE_HELP)
+@natural_option
 @click.option("--out", type=click.Path(path_type=Path), help="also draw the matrix, as this picture")
 @click.option("--force", is_flag=True, help="overwrite OUT")
-def rescoring(context: Context, subject: AskedSubject, judge: str, out: Path | None, force: bool) -> None:
-    """How much every tag's score moves when one tag is edited: a signed matrix with intervals."""
+def rescoring(
+    context: Context, subject: AskedSubject, judge: str, natural: int, out: Path | None, force: bool
+) -> None:
+    """How much every tag's score moves when one tag is edited, with intervals; how natural the pictures are beside the
+    generator's own with that tag; how much changes elsewhere."""
+    import numpy as np
+
     from latentedit import load_tagger, rescore
     from latentedit.files import atomic_write
+    from latentedit.study.columns import cell, look_cells, look_header, networks_of
 
     if out:
         refuse_existing(out, force)
     s = subject.load(context, default=None)
     relations = s.relations
     tagger = load_tagger(judge, device=context.device)
+    own, missing = draw_for(
+        context, s.generator, tagger, [one.tag for one in s.edits], s.faces, natural=natural,
+        edited=len(s.seeds) * (1 + len(s.edits)),
+    )  # fmt: skip
     r = rescore(
-        s.generator, tagger, s.bank, s.edits, s.faces, batch_size=context.batch_size, relations=relations,
+        s.generator, tagger, s.bank, s.edits, s.faces, batch_size=context.batch_size, own=own, relations=relations,
         progress=context.progress("re-score"),
     )  # fmt: skip
+    for note in r.looks.notes if r.looks else ():
+        context.say(note)
     fitted = tagger.id in {s.bank[one.tag].tagger_id for one in s.edits}
     if fitted:
         context.say(f"the judge {tagger.id} is the tagger that these directions were fitted with, which flatters them")
-    rows, summaries = [], {}
+    rows, summaries, least = [], {}, {}
+    networks = networks_of([r])
     for i, (tag, label) in enumerate(zip(r.targets, r.labels, strict=True)):
         if tag not in r.tags:
-            rows.append([label, "", "not measured by this judge", "", ""])
+            rows.append([label, "", "not measured by this judge", *[""] * (3 + len(look_header(networks)))])
             continue
         one = summaries[label] = r.summary(i, among="lacking", relations=relations)
         change = {other: abs(float(r.mean[i, r.tags.index(other)])) for other in r.others(i, relations=relations)}
         worst = max(change, key=change.__getitem__, default="")
         moved = f"{worst} {r.mean[i, r.tags.index(worst)]:+.2f}" if worst else ""
-        rows.append([label, str(one.pictures), format(one.target, ".2f"), format(one.off_target, ".3f"), moved])
+        lacking = np.flatnonzero(r.rows(i))
+        least[label] = {n: [s.seeds[int(lacking[j])] for j in found.worst()] for n, found in r.natural(i).items()}
+        rise = [format(one.target, ".2f"), cell(one.ceiling, 2)]
+        rows.append([label, str(one.pictures), *rise, format(one.off_target, ".3f"), moved, *look_cells(one, networks)])
     document = {
         "judge": tagger.id, "tags": r.tags, "edits": r.labels, "mean": r.mean, "low": r.low, "high": r.high,
-        "among_lacking": summaries, "judge_fitted_directions": fitted, "provenance": provenance_of(s),
+        "among_lacking": summaries, "least_natural_seeds": least, "judge_fitted_directions": fitted,
+        "naturalness_note": missing, "own_pictures": None if own is None else own.provenance,
+        "provenance": provenance_of(s),
     }  # fmt: skip
     if out:
         from latentedit.study.report import matrix_picture
@@ -184,8 +204,8 @@ def rescoring(context: Context, subject: AskedSubject, judge: str, out: Path | N
         with atomic_write(out) as temporary:
             matrix_picture(r).save(temporary, "PNG")
         context.say(f"wrote {out}")
-    header = ("edit", "lack it", "target rises by", "others change by", "worst other, over all")
-    context.result(document, table(header, rows))
+    header = ["edit", "lack it", "target rises by", "ceiling", "others change by", "worst other, over all"]
+    context.result(document, table([*header, *look_header(networks)], rows))
 
 
 @evaluate.command()

@@ -179,7 +179,7 @@ def draw_own(
         most: pictures drawn at most.
         seed: of the first.
         batch_size: pictures decoded at once.
-        progress: called with (pictures drawn, pictures drawn at most).
+        progress: called with (pictures drawn, pictures drawn at most); at last with as many as were drawn, twice.
 
     Raises:
         LatentEditError: fewer than one picture, seeds beyond 2**32, a picture that cannot be decoded or scored,
@@ -208,9 +208,10 @@ def draw_own(
             if len(keep):
                 features[name].append(checked_features(name, network, images[torch.from_numpy(keep).to(images.device)]))
         counts, drawn = counts + carrying.sum(0), rows.start + stop
+        done = bool(wanted) and bool(full.any())
         if progress:
-            progress(drawn, most)
-        if stop < len(found) or (wanted and full.any()):
+            progress(drawn, drawn if done else most)
+        if done:
             break
     provenance = {"first_seed": seed, "pictures": drawn, "at_most": most, "judge": judge.id, "targets": wanted}
     return OwnPictures(

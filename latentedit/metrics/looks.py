@@ -47,6 +47,11 @@ class Looks:
         """Those of some edits."""
         return replace(self, changes=self.changes[rows], natural=self.natural[rows])
 
+    def resampled(self, n_boot: int) -> Looks:
+        """The same with intervals of so many bootstrap repetitions."""
+        natural = tuple({name: replace(one, n_boot=n_boot) for name, one in edit.items()} for edit in self.natural)
+        return replace(self, natural=natural)
+
     def arrays(self) -> dict[str, np.ndarray]:
         """All of it as arrays, for a file; the JSON document among them holds what is no array."""
         found: dict[str, np.ndarray] = {"changes": self.changes}
@@ -105,6 +110,7 @@ class Watch:
             raise LatentEditError("the own pictures have lost their networks; draw them again")
         self._edits, self._tags, self._thresholds, self._own = tuple(edits), list(tags), thresholds, own
         self._targets = [self._target_of(one) for one in edits]
+        self._seen = [tag if own and tag and len(own.carriers(tag)) else "" for tag in self._targets]  # else in vain
         self._before = torch.zeros(0)
         self._lacking = np.zeros((0, 0), bool)  # (edits, b) of the batch
         self._changes: list[list[np.ndarray]] = [[] for _ in edits]
@@ -123,7 +129,7 @@ class Watch:
         then those of each edit, from 1 on."""
         if move == 0:
             self._before = images
-            self._lacking = np.stack([self._lacks(scores, target) for target in self._targets])
+            self._lacking = np.stack([self._lacks(scores, target) for target in self._seen])
             self._keep_unedited(images)
             return
         i = move - 1

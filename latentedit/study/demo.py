@@ -21,16 +21,21 @@ from latentedit.directions.pairs import TagRelations
 from latentedit.files import atomic_write
 from latentedit.generators import Generator, load_generator
 from latentedit.metrics import Rescoring, rescore
+from latentedit.metrics.carriers import draw_own, natural_networks
 from latentedit.pictures.images import grid
 from latentedit.pictures.report import Figure, Section, Table, heat_map, write_report
 from latentedit.samples.sampling import sample
 from latentedit.samples.store import Samples
+from latentedit.study.columns import READING as LOOKS
+from latentedit.study.columns import cell, look_cells, look_header, networks_of
 from latentedit.taggers import load_tagger
 
 EDITS = ("long_hair", "open_mouth", "closed_eyes")
 MATRIX = (*EDITS, "short_hair", "closed_mouth", "open_eyes", "red_hair", "smile", "glasses", "dark_skin")
 FINDERS = ("linear", "lasso", "svd", "sefa")
 FIRST_UNSEEN = 1_000_000
+OWN = 1_500
+"""Own pictures drawn at most, to see what is natural."""
 SHOWN = 8
 
 Progress = Callable[[str, int, int], None]
@@ -82,18 +87,24 @@ def demo(
         banks[finder] = fit_directions(moments, finder=finder, generator=generator)
         banks[finder].save(out / f"{finder}.safetensors")
     during("fit")(len(FINDERS), len(FINDERS))
+    networks, natural_note = natural_networks(tagger, device=device)
+    own = draw_own(
+        generator, tagger, EDITS, unseen, networks=networks, most=OWN, batch_size=batch_size,
+        progress=during("own pictures"),
+    )  # fmt: skip
     for finder, bank in banks.items():
         for tags, opposite, results in ((MATRIX, "auto", with_opposite), (EDITS, None, without_opposite)):
             results[finder] = rescore(
                 generator, tagger, bank, [Edit(tag, opposite=opposite) for tag in tags if tag in bank], unseen,
-                batch_size=batch_size, progress=during(f"re-score {finder}{'' if opposite else ', no opposite'}"),
+                batch_size=batch_size, own=own,
+                progress=during(f"re-score {finder}{'' if opposite else ', no opposite'}"),
             )  # fmt: skip
     sections = [
         _samples_section(samples),
         *(_edit_section(generator, banks, tag, with_opposite["lasso"], out) for tag in EDITS),
         _strength_section(generator, banks["lasso"], out),
         _matrix_section(with_opposite),
-        _table_section(with_opposite, without_opposite),
+        _table_section(with_opposite, without_opposite, natural_note),
         _commands_section(n),
     ]
     summary = (
@@ -167,8 +178,10 @@ def _matrix_section(rescorings: dict[str, Rescoring]) -> Section:
     return Section("Re-scoring matrices", text, figures=figures)
 
 
-def _table_section(with_opposite: dict[str, Rescoring], without_opposite: dict[str, Rescoring]) -> Section:
-    rows = []
+def _table_section(
+    with_opposite: dict[str, Rescoring], without_opposite: dict[str, Rescoring], natural_note: str
+) -> Section:
+    rows, networks = [], networks_of(with_opposite.values())
     for name, rescorings in (("yes", with_opposite), ("no", without_opposite)):
         for finder, r in rescorings.items():
             for i, target in enumerate(r.targets):
@@ -176,15 +189,17 @@ def _table_section(with_opposite: dict[str, Rescoring], without_opposite: dict[s
                     continue
                 s, worst = r.summary(i, among="lacking"), r.worst_other(i, among="lacking")
                 other = f"{worst[0]} {worst[1].value:.2f}" if worst else ""
-                cells = [format(s.target, "+.2f"), format(s.off_target, ".3f"), other, format(s.selectivity, ".1f")]
-                rows.append([target, finder, name, *cells])
+                rise = [format(s.target, "+.2f"), cell(s.ceiling, 2)]
+                scores = [*rise, format(s.off_target, ".3f"), other, format(s.selectivity, ".1f")]
+                rows.append([target, finder, name, *scores, *look_cells(s, networks)])
     rows.sort(key=lambda row: (EDITS.index(row[0]), FINDERS.index(row[1]), row[2]))
-    header = ("edit", "finder", "opposing tag", "target rises by", "others change by", "worst other", "selectivity")
+    header = ["edit", "finder", "opposing tag", "target rises by", "ceiling", "others change by", "worst other"]
     note = (
         "On faces that lack the tag. Others: mean absolute change of tags outside the target's own group. "
-        "Selectivity: target over others."
+        f"Selectivity: target over others. {LOOKS} {natural_note}"
     )
-    return Section("Did the target move, did anything else?", tables=[Table(header, rows, note)])
+    table = Table([*header, "selectivity", *look_header(networks)], rows, note.strip())
+    return Section("Did the target move, did anything else?", tables=[table])
 
 
 def _commands_section(n: int) -> Section:

@@ -39,9 +39,14 @@ def steps_of(protocol: Protocol) -> list[Step]:
     finders = len({m.finder for m in p.methods})
     moves = {metric: edits * len(p.methods_of(metric)) for metric in p.metrics}
     found = [Step("sample", s.samples, ("tagger",))]
+    if p.methods_of("natural"):
+        found.append(Step("own pictures", s.natural_pictures, ("judge", "natural")))
     if "rescoring" in p.metrics:
-        rows = len(p.methods_of("rescoring")) * (1 + 2 * edits)
-        found.append(Step("re-score", s.rescoring_pictures * rows, ("judge",)))
+        for natural in (False, True):
+            methods = [m for m in p.methods_of("rescoring") if (m in p.methods_of("natural")) is natural]
+            name, uses = ("re-score and look", ("judge", "natural")) if natural else ("re-score", ("judge",))
+            if methods:
+                found.append(Step(name, s.rescoring_pictures * len(methods) * (1 + 2 * edits), uses))
     if {"curves", "dependency"} & set(p.metrics):
         rows = finders * (1 + edits * len(s.curve_strengths))
         found.append(Step("strengths", s.curve_pictures * rows, ("judge",)))
@@ -66,6 +71,7 @@ def timed(study: Study) -> list[Step]:
             "decode": lambda: study.generator.decode(codes),
             "tagger": lambda: study.tagger.score(images),
             "judge": lambda: study.judge.score(images),
+            "natural": lambda: [network(images) for network in study.natural.values()],
         }
         if (features := study.networks.get("features")) is not None:
             jobs["features"] = lambda: features.features(images)

@@ -18,7 +18,7 @@ from latentedit.pictures.images import list_pictures
 from latentedit.shipped import shipped
 
 SCHEMA = 1
-METRICS = ("rescoring", "curves", "dependency", "dci", "fid", "dfid", "lpips")
+METRICS = ("rescoring", "natural", "curves", "dependency", "dci", "fid", "dfid", "lpips")
 Published = float | Mapping[str, Any]
 
 
@@ -66,6 +66,7 @@ class Sizes:
     samples: int = 3000
     styles_per_content: int = 3
     rescoring_pictures: int = 200
+    natural_pictures: int = 2000
     curve_pictures: int = 100
     curve_strengths: tuple[float, ...] = (0, 1, 2, 3, 4, 5)
     fid_pictures: int = 100
@@ -118,6 +119,8 @@ class Protocol:
                 raise LatentEditError(
                     "fid and dfid compare with real pictures; name their folder as target in [pictures]"
                 )
+        if "natural" in self.metrics and "rescoring" not in self.metrics:
+            raise LatentEditError("natural is seen while edits are re-scored; add rescoring to metrics")
         if self.seed < self.sizes.samples:
             raise LatentEditError(
                 f"seed {self.seed} is one of the {self.sizes.samples} samples' that directions are fitted on; "

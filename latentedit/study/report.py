@@ -16,7 +16,9 @@ from latentedit.metrics.intervals import Estimate, estimate
 from latentedit.metrics.rescoring import Rescoring
 from latentedit.pictures.images import grid
 from latentedit.pictures.report import Figure, Section, Table, curve_plot, heat_map, write_report
-from latentedit.study.comparison import MEASURES, gap
+from latentedit.study.columns import READING as LOOKS
+from latentedit.study.columns import cell, look_cells, look_header, natural_cell, networks_of
+from latentedit.study.comparison import columns_of, gap, measures_of, table_of
 from latentedit.study.protocol import Protocol, read_protocol
 from latentedit.study.results import Number, Results, as_json, results_of
 from latentedit.study.run import Measured, Study, edits_of
@@ -85,10 +87,6 @@ def against_zero(difference: Estimate, digits: int) -> str:
     return text if difference.shows_difference else f"{NO_DIFFERENCE} ({text})"
 
 
-def _cell(one: Estimate, digits: int) -> str:
-    return "" if np.isnan(one.value) else format(one, f".{digits}f")
-
-
 # ---- sections
 
 
@@ -104,7 +102,7 @@ def _metric_section(results: Results, metric: str) -> Section:
         header += [f"{results.protocol.source or 'published'}: {metric.upper()}", "against unedited"]
     rows = []
     for n in numbers:
-        row = [n.method, n.edit, _cell(n.estimate, digits)]
+        row = [n.method, n.edit, cell(n.estimate, digits)]
         if compared:
             row.append("" if n.difference is None else against_zero(n.difference, digits))
         if published:
@@ -160,27 +158,52 @@ def matrix_picture(r: Rescoring) -> Image.Image:
 
 
 def _summary_section(results: Results) -> Section:
-    rows = []
+    rows, networks = [], networks_of(opposed for opposed, _ in results.rescorings.values())
     for method, (opposed, _) in results.rescorings.items():
         for i, edit in enumerate(opposed.labels):
             if opposed.targets[i] not in opposed.tags:
                 continue
             s = opposed.summary(i, among="lacking")
-            rows.append(
-                [edit, method, str(s.pictures), _cell(s.target, 2), _cell(s.off_target, 3), _cell(s.selectivity, 1)]
-            )
+            scores = [cell(s.target, 2), cell(s.ceiling, 2), cell(s.off_target, 3), cell(s.selectivity, 1)]
+            rows.append([edit, method, str(s.pictures), *scores, *look_cells(s, networks)])
     rows.sort(key=lambda row: [e.name for e in results.protocol.edits].index(row[0]))
-    header = ["edit", "method", "pictures", "target rises by", "others change by", "selectivity"]
+    header = ["edit", "method", "pictures", "target rises by", "ceiling", "others change by", "selectivity"]
+    looks = [one.looks for one, _ in results.rescorings.values() if one.looks is not None]
+    told = [results.notes.get("natural", ""), *dict.fromkeys(note for one in looks for note in one.notes)]
     note = (
         "Over the pictures that lack the edit's tag. Others: mean absolute change of the tags outside the target's own "
         "group that at least 3 % of the pictures carry. Selectivity: the first over the second, the latter not below "
-        "0.005."
+        f"0.005. {LOOKS} {'; '.join(filter(None, told))}"
     )
-    tables = [Table(header, rows, note)] if rows else []
+    tables = [Table([*header, *look_header(networks)], rows, note.strip())] if rows else []
+    if matched := _matched_table(results, networks):
+        tables.append(matched)
     if best := _best_rows(results):
         header = ["edit", "measure", "first", "second", "first minus second"]
         tables.append(Table(header, best, "Paired over the pictures that lack the tag; the same pictures for all."))
     return Section("Did the target move, did anything else? Which method wins?", tables=tables)
+
+
+def _matched_table(results: Results, networks: tuple[str, ...]) -> Table | None:
+    """Naturalness among carriers with the nearest other tags, and the gap, by every network."""
+    kinds = ("matched", "gap")
+    rows = []
+    for method, (opposed, _) in results.rescorings.items():
+        for i, edit in enumerate(opposed.labels):
+            if opposed.natural(i):
+                s = opposed.summary(i, among="lacking")
+                rows.append([edit, method, *(natural_cell(s, name, kind) for name in networks for kind in kinds)])
+    if not rows:
+        return None
+    header = ["edit", "method"]
+    for name in networks:
+        header += [f"natural, matched ({name})", f"gap ({name})"]
+    note = (
+        "Matched: among the quarter of the carriers whose other tags are nearest to the edited picture's, fresh "
+        "carriers likewise, so that an edit which keeps the rest of an unusual face is not charged for it; blank with "
+        "fewer than 240 carriers."
+    )
+    return Table(header, rows, note)
 
 
 def _best_rows(results: Results) -> list[list[str]]:
@@ -191,15 +214,20 @@ def _best_rows(results: Results) -> list[list[str]]:
         if len(held) < 2:
             continue
         others = tuple(dict.fromkeys(t for r in held.values() for t in r.others(r.labels.index(e.name))))
-        effects = {m: r.effects(r.labels.index(e.name), among="lacking", others=others) for m, r in held.items()}
-        columns = {m: np.stack([x.target, x.off_target], 1) for m, x in effects.items() if len(x.target)}
-        for measure in ("target rises by", "selectivity"):
-            of = MEASURES[measure]
-            order = sorted(columns, key=lambda m: -float(of(columns[m].mean(0))))[:2]
-            if len(order) < 2:
+        columns = {m: columns_of(r, r.labels.index(e.name), others=others) for m, r in held.items()}
+        columns = {m: one for m, one in columns.items() if len(one["target"])}
+        if len(columns) < 2:
+            continue
+        tables, measures = table_of(columns), measures_of(columns.values())
+        first = next(iter(held.values()))
+        lacking = first.rows(first.labels.index(e.name))
+        groups = None if first.groups is None else first.groups[lacking]
+        for measure, of in measures.items():
+            if measure in ("others change by", "elsewhere"):  # less of them is no merit of an edit that does nothing
                 continue
-            both = np.concatenate([columns[m] for m in order], 1)  # (n, 4)
-            difference = estimate(both, partial(gap, of), n_boot=results.protocol.sizes.n_boot)
+            order = sorted(tables, key=lambda m: -float(of(tables[m].mean(0))))[:2]  # noqa: B023
+            both = np.concatenate([tables[m] for m in order], 1)  # (n, 2c)
+            difference = estimate(both, partial(gap, of), n_boot=results.protocol.sizes.n_boot, groups=groups)
             rows.append([e.name, measure, *order, against_zero(difference, 3)])
     return rows
 
@@ -225,10 +253,8 @@ def _curve_section(results: Results) -> Section:
                 continue
             i = c.labels.index(e.name)
             lines[finder] = (c.strengths, c.share.value[i], c.share.low[i], c.share.high[i])
-            half = _cell(c.half[i], 2) or f"not up to {c.strengths[-1]:g} σ"
-            rows.append(
-                [e.name, finder, _cell(c.area[i], 2), half, _cell(c.selectivity_at(0.5)[i], 3) or "not reached"]
-            )
+            half = cell(c.half[i], 2) or f"not up to {c.strengths[-1]:g} σ"
+            rows.append([e.name, finder, cell(c.area[i], 2), half, cell(c.selectivity_at(0.5)[i], 3) or "not reached"])
         if lines:
             caption = f"{e.name}: share of the pictures without {e.positive} that carry it at each strength, 95 % bands"
             figures.append(Figure(curve_plot(lines, "strength in σ", "share with the tag"), caption))
@@ -246,7 +272,7 @@ def _dependency_section(results: Results) -> Section:
         for finder, d in results.dependency.items():
             if e.name in d.labels:
                 i = d.labels.index(e.name)
-                cells = [_cell(one[i], 2) or "not reached" for one in (d.mean_ad_at, d.max_ad_at)]
+                cells = [cell(one[i], 2) or "not reached" for one in (d.mean_ad_at, d.max_ad_at)]
                 rows.append([e.name, finder, *cells])
     if rows:
         note = (

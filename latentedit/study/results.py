@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from latentedit.metrics.edited_pictures import ORIGINAL
 from latentedit.metrics.features.base import metric_name
 from latentedit.metrics.frechet_distance import fid_difference, fid_interval, small_sample_note
 from latentedit.metrics.intervals import Estimate, estimate
+from latentedit.metrics.looks import Looks
 from latentedit.metrics.rescoring import Rescoring, selectivity_of
 from latentedit.study.protocol import Method, Protocol
 from latentedit.study.run import Measured, edits_of, key_of
@@ -110,6 +112,8 @@ def results_of(measured: Measured) -> Results:
                 notes[metric] = note
     if "perceptual" in measured.networks:
         names["lpips"] = metric_name("LPIPS", measured.networks["perceptual"])
+    if note := measured.provenance["natural"]["note"]:
+        notes["natural"] = note
     numbers = [*_fid_numbers(measured), *_mean_numbers(measured, "dfid", measured.domain)]
     numbers += _mean_numbers(measured, "lpips", measured.diversity)
     numbers += _mean_numbers(measured, "disturbance", measured.disturbance)
@@ -175,12 +179,16 @@ def _rescorings(measured: Measured, method: Method) -> tuple[Rescoring, Rescorin
     p, scores = measured.protocol, measured.scores[method.name]
     edits = edits_of(p, measured.banks[method.finder])
     targets = {e.name: e.positive for e in p.edits}
+    held = {name.removeprefix("looks "): value for name, value in scores.items() if name.startswith("looks ")}
+    looks = Looks.of_arrays(held).resampled(p.sizes.n_boot) if held else None
+    parts = {"opposed": slice(0, len(edits)), "alone": slice(len(edits), None)}
     opposed, alone = (
         Rescoring.of_scores(
             scores["before"], scores[kind], targets=[targets[name] for name in edits], labels=edits,
             tags=measured.judge.tags, thresholds=thresholds_of(measured.judge), n_boot=p.sizes.n_boot,
+            groups=scores.get("groups"), looks=None if looks is None else looks.part(part),
         )
-        for kind in ("opposed", "alone")
+        for kind, part in parts.items()
     )  # fmt: skip
     return opposed, alone
 
@@ -241,16 +249,18 @@ def _opposing(measured: Measured, rescorings: Mapping[str, tuple[Rescoring, Resc
             a, b = (r.effects(i, among="lacking", others=others) for r in (opposed, alone))
             if len(a.target):
                 columns = np.stack([a.target, a.off_target, b.target, b.off_target], 1)  # (m, 4)
-                found.append(Opposing(method, edit, *_differences(columns, measured.protocol.sizes.n_boot)))
+                groups = None if opposed.groups is None else opposed.groups[a.pictures]
+                found.append(Opposing(method, edit, *_differences(columns, measured.protocol.sizes.n_boot, groups)))
     return found
 
 
-def _differences(columns: np.ndarray, n_boot: int) -> tuple[Estimate, Estimate, Estimate]:
+def _differences(columns: np.ndarray, n_boot: int, groups: np.ndarray | None) -> tuple[Estimate, Estimate, Estimate]:
     """Differences of target, off-target and selectivity from (m, 4): both of the first, both of the second."""
+    resample = partial(estimate, n_boot=n_boot, groups=groups)
     return (
-        estimate(columns[:, 0] - columns[:, 2], n_boot=n_boot),
-        estimate(columns[:, 1] - columns[:, 3], n_boot=n_boot),
-        estimate(columns, lambda m: selectivity_of(m[..., :2]) - selectivity_of(m[..., 2:]), n_boot=n_boot),
+        resample(columns[:, 0] - columns[:, 2]),
+        resample(columns[:, 1] - columns[:, 3]),
+        resample(columns, lambda m: selectivity_of(m[..., :2]) - selectivity_of(m[..., 2:])),
     )
 
 

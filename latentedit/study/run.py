@@ -26,6 +26,7 @@ from latentedit.editing.faces import Faces
 from latentedit.errors import DamagedFileError, LatentEditError
 from latentedit.files import atomic_write, file_name, sha256_of
 from latentedit.generators import Generator, load_generator
+from latentedit.metrics.carriers import Network, OwnPictures, draw_own, natural_networks
 from latentedit.metrics.disentanglement import dci_of_bank
 from latentedit.metrics.domain_frechet import dfid_of_picture
 from latentedit.metrics.edited_pictures import (
@@ -37,7 +38,7 @@ from latentedit.metrics.edited_pictures import (
 )
 from latentedit.metrics.features import FeatureNetwork, load_features
 from latentedit.metrics.frechet_distance import FrechetStatistics
-from latentedit.metrics.rescoring import rescore
+from latentedit.metrics.rescoring import Rescoring, rescore
 from latentedit.metrics.scoring import along
 from latentedit.pictures.images import PictureFolder
 from latentedit.samples.contents import Contents
@@ -46,6 +47,7 @@ from latentedit.samples.store import Samples
 from latentedit.samples.tag_filter import select_tags
 from latentedit.study.protocol import Method, Protocol
 from latentedit.taggers import Tagger, load_tagger
+from latentedit.taggers.base import thresholds_of
 from latentedit.tensorfile import read_safetensors, write_safetensors
 
 FORMAT = "latentedit.measured"
@@ -64,7 +66,8 @@ class Measured:
         banks: finder → its directions.
         judge: tags, thresholds and id of who scored.
         scores: method → scores ``before`` (n, k), ``opposed`` (t, n, k) and ``alone`` (t, n, k), rows in the order of
-            :meth:`Study.edits_of`.
+            :meth:`Study.edits_of`; ``groups`` (n,) where pictures share contents; and how the pictures of both look, as
+            :meth:`~latentedit.metrics.looks.Looks.arrays` writes it, each name after ``looks ``.
         curves: finder → ``before`` (n, k) and ``after`` (s, t, n, k).
         dci: finder → disentanglement, completeness, informativeness (3,) of the directions that all finders have.
         features, disturbance: ``original`` or ``method/edit`` → (n, d) and (n,).
@@ -137,6 +140,11 @@ class Study:
                 f"dfid asks for an image-to-image generator and test pictures; {protocol.generator} "
                 f"{'has none named' if translates else 'takes no content'}: leave dfid out of metrics"
             )
+        self.natural: dict[str, Network] = {}
+        self.natural_note = ""
+        if "natural" in protocol.metrics:
+            features = self.networks.get("features", protocol.features)
+            self.natural, self.natural_note = natural_networks(self.judge, features, device=device)
         if out is not None:
             self._claim()
 
@@ -177,8 +185,10 @@ class Study:
         """
         samples, banks = self._fit()
         scores, curves = {}, {}
+        own = self._own(banks)
         for method in self.protocol.methods_of("rescoring"):
-            scores[method.name] = self._scores(method, banks[method.finder])
+            seen = own if method in self.protocol.methods_of("natural") else None
+            scores[method.name] = self._scores(method, banks[method.finder], seen)
         if {"curves", "dependency"} & set(self.protocol.metrics):
             for method in self.protocol.methods:
                 if method.finder not in curves:
@@ -219,20 +229,50 @@ class Study:
         self._during("fit")(len(finders), len(finders))
         return samples, banks
 
-    def _scores(self, method: Method, bank: DirectionBank) -> Arrays:
-        """Scores before and after a method's edits, with and without the opposing tag."""
-        edits = [e for e in self.protocol.edits if e.name in edits_of(self.protocol, bank)]
-        kinds = {"opposed": [method.edit(e) for e in edits], "alone": [method.edit(e, opposing=False) for e in edits]}
+    def _own(self, banks: Mapping[str, DirectionBank]) -> OwnPictures | None:
+        """The generator's own pictures, among whose carriers edited ones are natural or not."""
+        p = self.protocol
+        methods = p.methods_of("natural")
+        edited = {name for m in methods for name in edits_of(p, banks[m.finder])}
+        targets = [e.positive for e in p.edits if e.name in edited and e.positive in self.judge.tags]
+        if not targets:
+            return None
         settings = self._settings(
-            bank=bank, judge=self.judge.id, strength=[method.strength, method.opposite, method.unit],
-            pictures=self.protocol.sizes.rescoring_pictures,
+            judge=self.judge.id, targets=targets, pictures=p.sizes.natural_pictures, networks=[*self.natural],
+            features=p.features,
         )  # fmt: skip
 
         def compute() -> Arrays:
-            both = [*kinds["opposed"], *kinds["alone"]]
-            pictures = self.protocol.sizes.rescoring_pictures
-            before, after = self._rescored(f"re-score {method.name}", bank, both, pictures)
-            return {"before": before, "opposed": after[: len(edits)], "alone": after[len(edits) :]}
+            own = draw_own(
+                self.generator, self.judge, targets, self.faces(p.sizes.rescoring_pictures), networks=self.natural,
+                most=p.sizes.natural_pictures, batch_size=self.batch_size, progress=self._during("own pictures"),
+            )  # fmt: skip
+            groups = {} if own.groups is None else {"groups": own.groups}
+            features = {f"features {name}": found for name, found in own.features.items()}
+            return {"scores": own.scores, "rows": own.rows, **groups, **features}
+
+        found = self._kept("own", settings, compute)
+        return OwnPictures(
+            tuple(targets), tuple(self.judge.tags), thresholds_of(self.judge), found["scores"], found["rows"],
+            _part(found, "features "), found.get("groups"), self.natural, settings,
+        )  # fmt: skip
+
+    def _scores(self, method: Method, bank: DirectionBank, own: OwnPictures | None) -> Arrays:
+        """Scores before and after a method's edits, with and without the opposing tag, and how the pictures look."""
+        edits = [e for e in self.protocol.edits if e.name in edits_of(self.protocol, bank)]
+        both = [*(method.edit(e) for e in edits), *(method.edit(e, opposing=False) for e in edits)]
+        pictures = self.protocol.sizes.rescoring_pictures
+        settings = self._settings(
+            bank=bank, judge=self.judge.id, strength=[method.strength, method.opposite, method.unit],
+            pictures=pictures, natural=None if own is None else dict(own.provenance), looks=1,
+        )  # fmt: skip
+
+        def compute() -> Arrays:
+            r = self._rescored(f"re-score {method.name}", bank, both, pictures, own)
+            t = len(edits)
+            groups = {} if r.groups is None else {"groups": r.groups}
+            looks = {} if r.looks is None else {f"looks {name}": held for name, held in r.looks.arrays().items()}
+            return {"before": r.before, "opposed": r.after[:t], "alone": r.after[t:], **groups, **looks}
 
         return self._kept(f"rescoring-{method.name}", settings, compute)
 
@@ -249,8 +289,8 @@ class Study:
         settings = self._settings(bank=bank, judge=self.judge.id, strengths=list(strengths), pictures=pictures)
 
         def compute() -> Arrays:
-            before, after = self._rescored(f"strengths of {finder}", bank, moves, pictures)
-            return {"before": before, "after": after.reshape(len(strengths), len(edits), *before.shape)}
+            r = self._rescored(f"strengths of {finder}", bank, moves, pictures)
+            return {"before": r.before, "after": r.after.reshape(len(strengths), len(edits), *r.before.shape)}
 
         return self._kept(f"curves-{finder}", settings, compute)
 
@@ -272,14 +312,13 @@ class Study:
         return found
 
     def _rescored(
-        self, step: str, bank: DirectionBank, edits: Sequence[Edit], pictures: int
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Scores (n, k) before and (t, n, k) after."""
-        r = rescore(
-            self.generator, self.judge, bank, edits, self.faces(pictures), batch_size=self.batch_size, n_boot=1,
-            progress=self._during(step),
+        self, step: str, bank: DirectionBank, edits: Sequence[Edit], pictures: int, own: OwnPictures | None = None
+    ) -> Rescoring:
+        """Scores before and after, and looks; intervals are worked out later."""
+        return rescore(
+            self.generator, self.judge, bank, edits, self.faces(pictures), batch_size=self.batch_size, own=own,
+            n_boot=1, progress=self._during(step),
         )  # fmt: skip
-        return r.before, r.after
 
     def faces(self, pictures: int) -> Faces:
         """The first faces that are measured: a seed each, and the test pictures in turn."""
@@ -415,6 +454,7 @@ class Study:
             "tagger": {"name": p.tagger, "id": self.tagger.id},
             "judge": {"name": p.judge, "id": self.judge.id},
             "networks": {use: {"name": n.name, "id": n.id} for use, n in self.networks.items()},
+            "natural": {"networks": [*self.natural], "note": self.natural_note},
             "samples": {"rows": samples.rows, "seeds": [0, samples.rows - 1]},
             "directions": {
                 finder: {"sha256": _fingerprint(bank), "tags": list(bank.tags), "params": next(iter(bank)).params}

@@ -3,12 +3,16 @@
 import json
 
 import pytest
+import torch
 from PIL import Image
+from toy import ToyGenerator
 
+from latentedit import Direction, DirectionBank
 from latentedit.pictures.images import list_pictures
 from latentedit.shipped import shipped
 
 FEW = ["--count", 12, "--threads", 1]
+ALONE = [*FEW, "--natural", 0]
 
 
 @pytest.fixture(scope="module")
@@ -21,19 +25,48 @@ def real(tmp_path_factory):
 
 
 def test_rescoring(run, tmp_path):
-    code, out, err = run("evaluate", "rescoring", "--tag", "long_hair", "--tag", "open_mouth", *FEW, "--out", "m.png")
+    code, out, err = run("evaluate", "rescoring", "--tag", "long_hair", "--tag", "open_mouth", *ALONE, "--out", "m.png")
     assert code == 0, err
     assert "target rises by" in out and "flatters" in err and Image.open(tmp_path / "m.png").width > 300
     told = ["--judge", "judge:avatar", "--json"]
-    code, out, err = run("evaluate", "rescoring", "--tag", "long_hair", *FEW, *told)
+    code, out, err = run("evaluate", "rescoring", "--tag", "long_hair", *ALONE, *told)
     document = json.loads(out)
     j = document["tags"].index("long_hair")
     assert document["mean"][0][j] > 0.2 and document["low"][0][j] <= document["mean"][0][j] <= document["high"][0][j]
     assert document["among_lacking"]["long_hair"]["target"]["value"] > 0.8 and "flatters" not in err
-    code, out, err = run("evaluate", "rescoring", "--tag", "long_hair", *FEW, "--out", "m.png")
+    code, out, err = run("evaluate", "rescoring", "--tag", "long_hair", *ALONE, "--out", "m.png")
     assert code == 1 and "--force" in err
     code, out, err = run("evaluate", "rescoring", "--tag", "wings", *FEW)
     assert code == 1 and "unknown tag 'wings'" in err.splitlines()[-1]
+
+
+def test_rescoring_says_how_natural_the_pictures_are(run, monkeypatch):
+    generator = ToyGenerator()
+    vectors = zip(("long_hair", "red_hair"), torch.eye(16), strict=False)
+    DirectionBank(
+        [Direction(tag=t, vector=v, sigma=0.2, generator_id=generator.id, layers=("a", "b")) for t, v in vectors],
+        generator_name="torch:toy:ToyGenerator",
+    ).save("toys.safetensors")
+    toys = ["--directions", "toys.safetensors", "--generator", "torch:toy:ToyGenerator", "--judge", "torch:seeing:Toy"]
+    options = [*toys, "--tag", "long_hair", "--tag", "red_hair", "--count", 20, "--natural", 150]
+    monkeypatch.setattr("latentedit.metrics.features.efficientnet.PACKAGE", "no_such_package")  # and it is slow
+    code, out, err = run("evaluate", "rescoring", *options)
+    assert code == 0, err
+    assert "natural (judge)" in out and "gap (judge)" in out and "ceiling" in out and "above 0.08" in out
+    assert "60 pictures to decode, and up to 150 of the generator's own" in err and "--natural 0" in err
+    assert "naturalness by judge alone" in err and "pip install 'latentedit[metrics]'" in err
+    assert "red_hair: " in err and "naturalness needs 60: draw more" in err
+    told = json.loads(run("evaluate", "rescoring", *options, "--json", "--quiet")[1])
+    hair, red = (told["among_lacking"][tag] for tag in ("long_hair", "red_hair"))
+    assert 0.1 < hair["natural"]["judge"]["natural"]["value"] < 2 and hair["natural"]["judge"]["reference"] >= 40
+    assert red["natural"]["judge"]["natural"]["value"] is None and 0.3 < hair["ceiling"]["value"] <= 1
+    assert set(told["least_natural_seeds"]["long_hair"]["judge"]) <= set(range(1_000_000, 1_000_020))
+    assert told["own_pictures"]["pictures"] == 150 and "by judge alone" in told["naturalness_note"]
+    code, out, err = run("evaluate", "rescoring", *options[:-1], 0)
+    assert code == 0 and "natural (" not in out and "60 pictures to decode\n" in err
+    blind = [one.replace("torch:seeing:Toy", "torch:toy:ToyTagger") for one in map(str, options)]
+    code, out, err = run("evaluate", "rescoring", *blind)
+    assert code == 0 and "natural (" not in out and "no naturalness: " in err and "gives no features" in err
 
 
 def test_fid_of_edits_and_of_folders(run, real):
@@ -119,7 +152,7 @@ n_boot = 50
 """
 
 
-def test_a_study_on_toys_tells_its_tables_and_where_the_report_is(run, tmp_path):
+def test_a_study_on_toys_tells_its_tables_and_where_the_report_is(run, tmp_path, monkeypatch):
     (tmp_path / "train").mkdir()
     for i, colour in enumerate(("white", "black", "red")):
         Image.new("RGB", (16, 16), colour).save(tmp_path / "train" / f"{i}.png")
@@ -135,6 +168,22 @@ def test_a_study_on_toys_tells_its_tables_and_where_the_report_is(run, tmp_path)
     told = json.loads(run("evaluate", "study", "toys.toml", *options, "--json", "--quiet")[1])
     assert told == json.loads((tmp_path / "study" / "results.json").read_text())
     assert (tmp_path / "study" / "report.html").read_text().count("<img") >= 2
+    more = TOY_STUDY.replace('["rescoring"]', '["rescoring", "natural"]').replace(
+        "n_boot", "natural_pictures = 300\nn_boot"
+    )
+    (tmp_path / "natural.toml").write_text(more, "utf-8")
+    seeing = [one.replace("torch:toy:ToyTagger", "torch:seeing:Toy") for one in options]
+    monkeypatch.setattr("latentedit.metrics.features.efficientnet.PACKAGE", "no_such_package")
+    code, out, err = run("evaluate", "study", "natural.toml", *seeing, "--out", "natural")
+    assert code == 0 and "natural (judge)" in out and "own pictures: " in err and "by judge alone" in out, err
+    told = json.loads((tmp_path / "natural" / "results.json").read_text())
+    (row,) = told["rescoring"]["linear"]["summary"]
+    assert row["natural"]["judge"]["natural"]["value"] > 0 and row["ceiling"]["value"] > 0
+    assert row["elsewhere"]["low"] < row["elsewhere"]["value"] and "judge alone" in told["notes"]["natural"]
+    again = run("evaluate", "study", "natural.toml", *seeing, "--out", "natural", "--json")
+    assert json.loads(again[1]) == told and "own pictures" not in again[2]
+    code, out, err = run("evaluate", "study", "natural.toml", *seeing, "--metric", "natural")
+    assert code == 1 and "add rescoring to metrics" in err
 
 
 @pytest.mark.slow

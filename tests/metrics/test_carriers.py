@@ -45,6 +45,8 @@ def test_one_pass_serves_all_targets_and_keeps_no_more_features_than_needed(code
     either = (codes[:700, 2] >= 0.5) | (codes[:700, 3] >= 0.5)
     assert both.rows.tolist() == np.flatnonzero(either).tolist()
     assert both.rows[both.carriers("hat")].tolist() == np.flatnonzero(codes[:700, 3] >= 0.5).tolist()
+    drawn(progress=lambda *done: told.append(done))
+    assert told[-1][0] == told[-1][1] < 1500  # the bar ends where the drawing does
     seen = []
     drawn(networks={"x": lambda images: seen.append(len(images)) or read(images)})
     assert sum(seen) == 600

@@ -77,6 +77,14 @@ def test_each_picture_is_decoded_once_and_features_are_of_lackers_alone(own):
     assert whole.natural(1)["x"].gap.value == pytest.approx(r.natural(1)["x"].gap.value, abs=1e-6)
 
 
+def test_nothing_is_looked_at_in_vain_where_carriers_are_too_few():
+    few = draw_own(Linear(), Reader(), ["smile"], range(4), networks={"x": read}, most=80)
+    blind = type(few)(**{**vars(few), "networks": {"x": None}})  # it would not be called
+    r = scored(["smile"], blind, n=30)
+    assert r.natural(0)["x"].reference == 0 and "naturalness needs 60" in r.looks.notes[0]
+    assert np.isnan(r.summary(0, among="lacking").natural["x"]["natural"].value) and r.ceiling(0).value > 0.3
+
+
 def test_what_changes_elsewhere_is_the_linear_maps_answer(found):
     """A code's number is a row of the picture of four, at half scale: 5 σ of smile change its row by 0.25."""
     assert found.looks.changes.shape == (6, 250, 4, 4)

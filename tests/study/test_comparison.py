@@ -12,6 +12,7 @@ from latentedit import DirectionBank, load_generator
 from latentedit.directions.direction import Direction
 from latentedit.directions.edits import Edit
 from latentedit.errors import LatentEditError, MismatchError
+from latentedit.metrics.carriers import draw_own
 from latentedit.metrics.intervals import estimate
 from latentedit.study.comparison import MEASURES, compare, gap, unique_names
 
@@ -39,7 +40,27 @@ def test_a_real_difference_is_found_with_its_size():
     assert others.value == pytest.approx(b.off_target.value - a.off_target.value, abs=1e-6)
     target = row.differences["b"]["target rises by"]
     assert target.value == pytest.approx(b.target.value - a.target.value, abs=1e-6)
-    assert found.comparisons == 3 and found.level == pytest.approx(1 - 0.05 / 3)
+    assert found.comparisons == 4 and found.level == pytest.approx(1 - 0.05 / 4)
+    elsewhere = row.differences["b"]["elsewhere"]
+    assert elsewhere.value == pytest.approx(b.elsewhere.value - a.elsewhere.value, abs=1e-6)
+
+
+def test_naturalness_is_compared_in_pairs():
+    def read(images):
+        return images[:, 0, :, 0] * 2
+
+    own = draw_own(Linear(), Reader(), ["smile"], range(4), networks={"x": read}, most=400)
+    onto, far = (DirectionBank([along("smile", 2, sigma=by / 3)]) for by in (0.5, 0.8))  # far leaves the codes' cube
+    found = run_it({"a": onto, "far": far, "again": onto}, ["smile"], own=own)
+    (row,) = found.rows
+    difference = row.differences["far"]["natural (x)"]
+    values = [row.summaries[name].natural["x"]["natural"].value for name in ("far", "a")]
+    assert difference.value == pytest.approx(values[0] - values[1], abs=1e-9) and difference.shows_difference
+    assert row.differences["again"]["natural (x)"].high == 0 and found.comparisons == 10
+    assert row.summaries["a"].ceiling.value == pytest.approx(0.5, abs=0.05)
+    few = draw_own(Linear(), Reader(), ["smile"], range(4), networks={"x": read}, most=100)
+    without = run_it({"a": onto, "far": far}, ["smile"], own=few)
+    assert "natural (x)" not in without.rows[0].differences["far"]
 
 
 def test_paired_intervals_cover_and_unpaired_ones_are_far_too_wide():
@@ -106,7 +127,7 @@ def test_the_command(run, tmp_path):
     DirectionBank([d if d.tag in shipped.tags else Direction(**{**vars(d), "tag": "long_hair"}) for d in turned]).save(
         tmp_path / "turned.safetensors"
     )
-    common = ["--tag", "long_hair", "--tag", "open_mouth", "--count", 12, "--faces", 1]
+    common = ["--tag", "long_hair", "--tag", "open_mouth", "--count", 12, "--faces", 1, "--natural", 0]
     code, out, err = run("compare", "ours.safetensors", "turned.safetensors", *common)
     assert code == 0, err
     assert "no difference shown" in out and "turned − ours" in out and "flatters" in err

@@ -11,14 +11,16 @@ from latentedit.study.demo import EDITS, FINDERS, demo
 
 
 @pytest.mark.slow
-def test_the_demo_leaves_a_report_and_goes_on_from_what_is_there(tmp_path):
+def test_the_demo_leaves_a_report_and_goes_on_from_what_is_there(tmp_path, monkeypatch):
     """Slow: it samples, fits four finders and re-scores, about 2,000 pictures of the bundled generator."""
+    monkeypatch.setattr("latentedit.study.demo.OWN", 250)
     steps = []
     report = demo(tmp_path / "demo", n=400, measured=24, progress=lambda step, done, total: steps.append(step))
     page = report.read_text(encoding="utf-8")
     assert page.count("data:image/png;base64,") == len(EDITS) + 1 + len(FINDERS)
     page = re.sub('data:image/png;base64,[^"]*', "", page)
-    for word in ("latentedit fit-directions", "closed_eyes", "selectivity", *FINDERS):
+    natural = ("natural (efficientnet-lite0)", "natural (judge)", "ceiling", "elsewhere")
+    for word in ("latentedit fit-directions", "closed_eyes", "selectivity", *natural, *FINDERS):
         assert word in page
     assert "NaN" not in page and ">nan<" not in page
     table = page[page.rindex("Did the target move") :]
@@ -46,12 +48,18 @@ def test_fewer_finders_and_faces_make_the_same_pages(tmp_path, monkeypatch):
 
     monkeypatch.setattr(module, "FINDERS", ("lasso", "linear"))
     monkeypatch.setattr(module, "MATRIX", (*module.EDITS, "smile"))
+    monkeypatch.setattr(module, "OWN", 8)
     steps = {}
     report = module.demo(
         tmp_path / "demo", n=200, measured=6, progress=lambda step, done, total: steps.update({step: (done, total)})
     )
     assert all(done == total for done, total in steps.values())
-    assert set(steps) == {"sample", "fit", *(f"re-score {f}{o}" for f in module.FINDERS for o in ("", ", no opposite"))}
+    assert set(steps) == {
+        "sample",
+        "fit",
+        "own pictures",
+        *(f"re-score {f}{o}" for f in module.FINDERS for o in ("", ", no opposite")),
+    }
     page = report.read_text(encoding="utf-8")
     assert page.count("<img") == len(module.EDITS) + 1 + len(module.FINDERS)
     for text in ("Re-scoring matrices", "Did the target move", "closed_eyes", "latentedit fit-directions"):

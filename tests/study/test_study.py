@@ -25,8 +25,8 @@ from latentedit.study.report import evaluate, tables_of
 from latentedit.study.results import as_json
 
 SIZES = Sizes(
-    samples=200, rescoring_pictures=30, curve_pictures=10, curve_strengths=(0.0, 2.0, 4.0), fid_pictures=24,
-    dfid_pictures=3, dfid_augmentations=12, lpips_pictures=3, lpips_styles=4, n_boot=100,
+    samples=200, rescoring_pictures=30, natural_pictures=90, curve_pictures=10, curve_strengths=(0.0, 2.0, 4.0),
+    fid_pictures=24, dfid_pictures=3, dfid_augmentations=12, lpips_pictures=3, lpips_styles=4, n_boot=100,
 )  # fmt: skip
 SEED = 5000
 
@@ -76,7 +76,7 @@ def test_rescoring_is_that_of_the_metric(done, folders):
     judge = study_module.load_tagger("torch:toy:ToyTagger")
     direct = rescore(
         generator, judge, bank, [HAIR, Edit("smile", 15, opposite=None, unit="raw")],
-        Faces(range(SEED, SEED + 30), content=contents(folders, generator, 30)), n_boot=100,
+        Faces(range(SEED, SEED + 30), content=folders / "test"), n_boot=100,
     )  # fmt: skip
     opposed, alone = results.rescorings["line"]
     assert np.allclose(opposed.mean, direct.mean, atol=1e-6) and np.allclose(opposed.low, direct.low, atol=1e-6)

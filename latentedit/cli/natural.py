@@ -1,0 +1,60 @@
+"""The option of commands that draw the generator's own pictures, to see how natural edited ones are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from latentedit.cli.common import Context
+
+if TYPE_CHECKING:
+    from latentedit.editing.faces import Faces
+    from latentedit.generators import Generator
+    from latentedit.metrics.carriers import OwnPictures
+    from latentedit.taggers import Tagger
+
+DEFAULT = 2_000
+
+
+def natural_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """``--natural N``."""
+    return click.option(
+        "--natural", type=click.IntRange(0), default=DEFAULT, show_default=True, metavar="N",
+        help="pictures that the generator draws at most, to see what is natural; rare tags need 6000; 0: none",
+    )(command)  # fmt: skip
+
+
+def draw_for(
+    context: Context, generator: Generator, judge: Tagger, targets: Iterable[str], faces: Faces, *, natural: int,
+    edited: int,
+) -> tuple[OwnPictures | None, str]:  # fmt: skip
+    """The generator's own pictures for these targets, None where none are wanted, and what the result must say.
+
+    Args:
+        context: of the command, which says how many pictures there are to decode.
+        generator, judge: draw and score.
+        targets: tags that are edited.
+        faces: that are measured.
+        natural: own pictures at most.
+        edited: pictures that the measurement itself decodes.
+    """
+    from latentedit.metrics.carriers import draw_own, natural_networks
+
+    wanted = [tag for tag in dict.fromkeys(targets) if tag in judge.tags]
+    if not natural or not wanted:
+        context.say(f"{edited} pictures to decode")
+        return None, ""
+    networks, note = natural_networks(judge, device=context.device)
+    context.say(
+        f"{edited} pictures to decode, and up to {natural} of the generator's own for naturalness, gap and ceiling "
+        "(--natural 0: none)"
+    )
+    own = draw_own(
+        generator, judge, wanted, faces, networks=networks, most=natural, batch_size=context.batch_size,
+        progress=context.progress("own pictures"),
+    )  # fmt: skip
+    if note:
+        context.say(note)
+    return own, note
