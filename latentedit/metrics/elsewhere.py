@@ -108,7 +108,7 @@ class Elsewhere:
         return np.argsort(-self.values, kind="stable")[:count]
 
 
-def elsewhere(
+def measure_elsewhere(
     changes: np.ndarray,
     *,
     region: np.ndarray | None = None,

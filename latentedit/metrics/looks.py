@@ -19,7 +19,7 @@ from latentedit.errors import LatentEditError
 from latentedit.metrics.carriers import OwnPictures, checked_features
 from latentedit.metrics.elsewhere import change_of
 from latentedit.metrics.intervals import Estimate
-from latentedit.metrics.naturalness import Naturalness, Seen, naturalness
+from latentedit.metrics.naturalness import Naturalness, Seen, measure_naturalness
 
 _ARRAYS = ("density", "fresh", "matched", "fresh_matched", "groups", "fresh_groups")
 _ABOUT = "about"
@@ -184,7 +184,7 @@ class Watch:
             )
             seen = Seen(edited, unedited, scores[1 + i][rows], None if groups is None else groups[rows])
             keeping = np.array([tag not in own_tags[i] for tag in self._tags])
-            natural.append(naturalness(seen, self._own, target, keeping=keeping, n_boot=n_boot))
+            natural.append(measure_naturalness(seen, self._own, target, keeping=keeping, n_boot=n_boot))
         targets = dict.fromkeys(one.tag for one in self._edits if one.tag in self._tags) if self._own else ()
         notes = [self._own.note(t) for t in dict.fromkeys(self._targets) if t] if self._own else []
         return Looks(

@@ -260,7 +260,7 @@ class Seen:
     groups: np.ndarray | None = None
 
 
-def naturalness(
+def measure_naturalness(
     seen: Seen, own: OwnPictures, tag: str, *, keeping: np.ndarray | None = None, n_boot: int = 1000
 ) -> dict[str, Naturalness]:
     """How natural the pictures of an edit towards ``tag`` are, by each network of ``own``.

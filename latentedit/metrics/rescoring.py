@@ -27,7 +27,7 @@ from latentedit.editing.faces import Faces, FacesLike
 from latentedit.errors import DamagedFileError, LatentEditError, UnknownNameError
 from latentedit.generators import Generator
 from latentedit.metrics.carriers import OwnPictures
-from latentedit.metrics.elsewhere import Elsewhere, elsewhere
+from latentedit.metrics.elsewhere import Elsewhere, measure_elsewhere
 from latentedit.metrics.intervals import NOTHING, Estimate, estimate, few_pictures_note, mean_interval
 from latentedit.metrics.looks import Looks, Watch
 from latentedit.metrics.naturalness import Naturalness
@@ -264,7 +264,7 @@ class Rescoring:
 
     def _elsewhere(self, target: int, picked: np.ndarray, region: np.ndarray | None = None) -> Elsewhere:
         changes = np.zeros((0, 1, 1)) if self.looks is None else self.looks.changes[target][picked]
-        return elsewhere(changes, region=region, groups=self._groups_of(picked), n_boot=self.n_boot)
+        return measure_elsewhere(changes, region=region, groups=self._groups_of(picked), n_boot=self.n_boot)
 
     def _groups_of(self, picked: np.ndarray) -> np.ndarray | None:
         return None if self.groups is None else self.groups[picked]

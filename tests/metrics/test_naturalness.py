@@ -15,8 +15,8 @@ from latentedit.metrics.naturalness import (
     densities,
     gap,
     matched_density,
+    measure_naturalness,
     mmd,
-    naturalness,
     radii,
 )
 from latentedit.metrics.naturalness import squared_distances as squared
@@ -45,7 +45,7 @@ def ratio(edited, carriers, n_boot=300):
 
 
 def measured(edited, carriers, **rest):
-    return naturalness(seen(edited, **rest), own(carriers), "a", n_boot=500)["x"]
+    return measure_naturalness(seen(edited, **rest), own(carriers), "a", n_boot=500)["x"]
 
 
 CARRIERS = random(0).normal(size=(600, D))
@@ -125,7 +125,7 @@ def test_matched_does_not_charge_for_what_the_edit_rightly_keeps():
     carriers = random(11).normal(size=(600, D)) + 8 * rare[:, None]
     scores = np.where(rare[:, None], [0.9, 0.95, 0.1], [0.9, 0.05, 0.1])
     kept = random(12).normal(size=(200, D)) + 8
-    one = naturalness(seen(kept, scores=np.tile([0.9, 0.95, 0.1], (200, 1))), own(carriers, scores), "a")["x"]
+    one = measure_naturalness(seen(kept, scores=np.tile([0.9, 0.95, 0.1], (200, 1))), own(carriers, scores), "a")["x"]
     assert one.natural.high < 0.5 and one.natural_matched.value > 2 * one.natural.value
     wrong = random(12).normal(size=(200, D))  # pictures of the common kind whose tags say the rare one
     apart = squared(wrong, carriers[:400]), squared(np.tile([0.95], (200, 1)), scores[:400, 1:2])
@@ -215,7 +215,7 @@ def test_with_few_carriers_less_is_said_and_below_60_nothing():
     nobody = measured(np.zeros((0, D)), CARRIERS)
     assert np.isnan(nobody.natural.value) and nobody.reference == 0
     with pytest.raises(LatentEditError, match="drawn of a, not of 'b'"):
-        naturalness(seen(CARRIERS[:5]), own(CARRIERS), "b")
+        measure_naturalness(seen(CARRIERS[:5]), own(CARRIERS), "b")
 
 
 def test_pictures_that_share_contents_tell_less():
