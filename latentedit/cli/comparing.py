@@ -11,7 +11,7 @@ import click
 
 from latentedit.cli.common import JUDGE_HELP, Context, cli, common, recorded_generator, refuse_existing
 from latentedit.cli.editing import AskedEdits, edit_options
-from latentedit.cli.natural import draw_for, natural_option
+from latentedit.cli.natural import DEFAULT, draw_for, natural_option
 from latentedit.cli.terminal import Progress, table
 from latentedit.errors import LatentEditError
 
@@ -40,7 +40,8 @@ MOST = 6
 @common
 def compare(
     context: Context, asked: AskedEdits, files: tuple[Path, ...], generator: str | None, judge: str,
-    contents: Path | None, seed: int, count: int, faces: int, all_pictures: bool, natural: int, out: Path, force: bool,
+    contents: Path | None, seed: int, count: int, faces: int, all_pictures: bool, natural: int | None, out: Path,
+    force: bool,
 ) -> None:  # fmt: skip
     """Compare FILES of directions on the same pictures: a table with paired differences, and a picture.
 
@@ -77,7 +78,8 @@ def compare(
     check_editors(g, banks)
     measured = Faces(seeds=range(seed, seed + count), content=folder)
     own, missing = draw_for(
-        context, g, tagger, [one.tag for one in chosen], measured, natural=0 if all_pictures else natural,
+        context, g, tagger, [one.tag for one in chosen], measured,
+        natural=0 if all_pictures else DEFAULT if natural is None else natural,
         edited=count * len(banks) * (1 + len(chosen)),
     )  # fmt: skip
     found = run(
@@ -126,7 +128,7 @@ def compare(
         f"wrote {out}. Intervals of values are 95 %; those of the {found.comparisons} differences "
         f"{100 * found.level:.2f} %, so that one of them misleads with a probability of 5 % at most."
     )
-    context.result(document, f"{table(header, rows)}\n{note}")
+    context.result(document, "\n".join(filter(None, [table(header, rows), note, missing])))
 
 
 def _cosines(banks: dict[str, DirectionBank], tags: Sequence[str]) -> dict[str, dict[str, float]]:

@@ -12,14 +12,14 @@ import click
 
 from latentedit.cli.common import JUDGE_HELP, Context, cli, common, refuse_existing
 from latentedit.cli.editing import AskedEditor, AskedEdits, Command, edit_options, editor_options
-from latentedit.cli.natural import draw_for, natural_option
+from latentedit.cli.natural import DEFAULT, draw_for, natural_option
 from latentedit.cli.terminal import table
 from latentedit.errors import LatentEditError
 
 if TYPE_CHECKING:
-    from latentedit.directions.bank import DirectionBank
     from latentedit.directions.edits import Edit
     from latentedit.directions.pairs import TagRelations
+    from latentedit.editing.editors import OwnEditor
     from latentedit.editing.faces import Faces, PreparedFaces
     from latentedit.generators import Generator
     from latentedit.metrics.edited_pictures import Move
@@ -47,7 +47,8 @@ class Subject:
     """What a metric is measured on."""
 
     generator: Generator
-    bank: DirectionBank
+    editor: OwnEditor
+    where: str
     contents: Contents | None
     faces: Faces
     edits: list[Edit]
@@ -64,7 +65,7 @@ class Subject:
         """What each edit does to codes, by its text."""
         from latentedit.metrics.scoring import along
 
-        return {str(one): along(self.bank, one, self.relations) for one in self.edits}
+        return {str(one): along(self.editor, one, self.relations) for one in self.edits}
 
     def prepared(self, context: Context) -> PreparedFaces:
         """The faces, ready to be decoded."""
@@ -85,12 +86,12 @@ class AskedSubject:
         from latentedit import Faces
         from latentedit.samples.contents import Contents
 
-        generator, bank = self.editor.load(context)
+        generator, editor, where = self.editor.load(context)
         folder = self.folder or getattr(generator, "default_test_contents", None)
         contents = None if folder is None else Contents.find(generator, folder)
-        edits = self.edits.edits(bank.tags, default=bank.tags if default is None else default)
+        edits = self.edits.edits(editor.tags, default=editor.tags if default is None else default)
         faces = Faces(seeds=self.seeds, content=contents)
-        subject = Subject(generator, bank, contents, faces, edits, self.edits.relations)
+        subject = Subject(generator, editor, where, contents, faces, edits, self.edits.relations)
         codes = generator.sample_codes([self.seeds[0]])
         for move in subject.moves.values():
             move(codes)  # an unknown tag, layer or unit is found before the work
@@ -134,9 +135,11 @@ def _target_of(generator: Generator, target: Path | None) -> Path:
 def provenance_of(subject: Subject, **more: Any) -> dict[str, Any]:
     """What the numbers of a subject depend on; JSON values."""
     from latentedit import __version__
+    from latentedit.editing.editors import kind_of
 
     return {
-        "generator": subject.generator.id, "first_seed": subject.seeds[0], "pictures": len(subject.seeds),
+        "generator": subject.generator.id, "editor": kind_of(subject.editor), "file": subject.where,
+        "first_seed": subject.seeds[0], "pictures": len(subject.seeds),
         "contents": None if subject.contents is None else len(subject.contents),
         "edits": [str(one) for one in subject.edits], "latentedit": __version__, **more,
     }  # fmt: skip
@@ -150,13 +153,14 @@ def provenance_of(subject: Subject, **more: Any) -> dict[str, Any]:
 @click.option("--out", type=click.Path(path_type=Path), help="also draw the matrix, as this picture")
 @click.option("--force", is_flag=True, help="overwrite OUT")
 def rescoring(
-    context: Context, subject: AskedSubject, judge: str, natural: int, out: Path | None, force: bool
+    context: Context, subject: AskedSubject, judge: str, natural: int | None, out: Path | None, force: bool
 ) -> None:
     """How much every tag's score moves when one tag is edited, with intervals; how natural the pictures are beside the
     generator's own with that tag; how much changes elsewhere."""
     import numpy as np
 
     from latentedit import load_tagger, rescore
+    from latentedit.editing.editors import taggers_of
     from latentedit.files import atomic_write
     from latentedit.study.columns import cell, look_cells, look_header, networks_of
 
@@ -165,19 +169,19 @@ def rescoring(
     s = subject.load(context, default=None)
     relations = s.relations
     tagger = load_tagger(judge, device=context.device)
+    if natural is None:  # of all tags that directions know it would take longer than all else
+        natural = DEFAULT if subject.edits.texts else 0
     own, missing = draw_for(
         context, s.generator, tagger, [one.tag for one in s.edits], s.faces, natural=natural,
         edited=len(s.seeds) * (1 + len(s.edits)),
     )  # fmt: skip
     r = rescore(
-        s.generator, tagger, s.bank, s.edits, s.faces, batch_size=context.batch_size, own=own, relations=relations,
+        s.generator, tagger, s.editor, s.edits, s.faces, batch_size=context.batch_size, own=own, relations=relations,
         progress=context.progress("re-score"),
     )  # fmt: skip
-    for note in r.looks.notes if r.looks else ():
-        context.say(note)
-    fitted = tagger.id in {s.bank[one.tag].tagger_id for one in s.edits}
+    fitted = tagger.id in taggers_of(s.editor)
     if fitted:
-        context.say(f"the judge {tagger.id} is the tagger that these directions were fitted with, which flatters them")
+        context.say(f"the judge {tagger.id} is the tagger that this editor was fitted with, which flatters it")
     rows, summaries, least = [], {}, {}
     networks = networks_of([r])
     for i, (tag, label) in enumerate(zip(r.targets, r.labels, strict=True)):
@@ -205,7 +209,7 @@ def rescoring(
             matrix_picture(r).save(temporary, "PNG")
         context.say(f"wrote {out}")
     header = ["edit", "lack it", "target rises by", "ceiling", "others change by", "worst other, over all"]
-    context.result(document, table([*header, *look_header(networks)], rows))
+    context.result(document, "\n".join(filter(None, [table([*header, *look_header(networks)], rows), missing])))
 
 
 @evaluate.command()

@@ -19,16 +19,17 @@ DEFAULT = 2_000
 
 
 def natural_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    """``--natural N``."""
+    """``--natural N``; None where it was not typed."""
     return click.option(
-        "--natural", type=click.IntRange(0), default=DEFAULT, show_default=True, metavar="N",
-        help="pictures that the generator draws at most, to see what is natural; rare tags need 6000; 0: none",
+        "--natural", type=click.IntRange(0), metavar="N",
+        help="own pictures of the generator, at most, among which naturalness is seen; rare tags need 6000, 0: none  "
+        f"[default: {DEFAULT} where edits are named]",
     )(command)  # fmt: skip
 
 
 def draw_for(
-    context: Context, generator: Generator, judge: Tagger, targets: Iterable[str], faces: Faces, *, natural: int,
-    edited: int,
+    context: Context, generator: Generator, judge: Tagger, targets: Iterable[str], faces: Faces, *,
+    natural: int, edited: int,
 ) -> tuple[OwnPictures | None, str]:  # fmt: skip
     """The generator's own pictures for these targets, None where none are wanted, and what the result must say.
 
@@ -44,17 +45,18 @@ def draw_for(
 
     wanted = [tag for tag in dict.fromkeys(targets) if tag in judge.tags]
     if not natural or not wanted:
-        context.say(f"{edited} pictures to decode")
+        context.say(f"{edited} pictures to decode; no own pictures, so nothing of naturalness, gap and ceiling")
         return None, ""
     networks, note = natural_networks(judge, device=context.device)
     context.say(
-        f"{edited} pictures to decode, and up to {natural} of the generator's own for naturalness, gap and ceiling "
-        "(--natural 0: none)"
+        f"{edited} pictures to decode, and up to {natural} of the generator's own for naturalness, gap and ceiling; "
+        "--natural 0 leaves these out"
     )
     own = draw_own(
         generator, judge, wanted, faces, networks=networks, most=natural, batch_size=context.batch_size,
         progress=context.progress("own pictures"),
     )  # fmt: skip
-    if note:
-        context.say(note)
+    for tag in wanted if networks else ():
+        if few := own.note(tag):
+            context.say(few)
     return own, note

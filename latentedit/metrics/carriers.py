@@ -80,6 +80,11 @@ def natural_networks(
     return found, f"naturalness by {' and '.join(found)} alone: {why}" if found else f"no naturalness: {why}"
 
 
+def network_id(network: Network) -> str:
+    """The id of whose method a network is; "" where it is nobody's."""
+    return str(getattr(getattr(network, "__self__", None), "id", ""))
+
+
 @dataclass(frozen=True, eq=False)
 class OwnPictures:
     """Pictures that the generator drew by itself.
@@ -213,7 +218,10 @@ def draw_own(
             progress(drawn, drawn if done else most)
         if done:
             break
-    provenance = {"first_seed": seed, "pictures": drawn, "at_most": most, "judge": judge.id, "targets": wanted}
+    provenance = {
+        "first_seed": seed, "pictures": drawn, "at_most": most, "judge": judge.id, "targets": wanted,
+        "networks": {name: network_id(network) for name, network in networks.items()},
+    }  # fmt: skip
     return OwnPictures(
         tuple(wanted), tuple(judge.tags), thresholds, np.concatenate(scores), np.concatenate(kept),
         {name: np.concatenate(parts) if parts else np.zeros((0, 1), np.float32) for name, parts in features.items()},

@@ -73,11 +73,12 @@ class Estimates:
         return Estimate(float(self.value[place]), float(self.low[place]), float(self.high[place]))
 
 
-def few_pictures_note(pictures: int) -> str:
-    """What to say of an interval over so few pictures; empty from 20 on."""
-    if pictures >= FEW_PICTURES:
+def few_pictures_note(pictures: int, contents: int | None = None) -> str:
+    """What to say of an interval over so few pictures, or so few contents that pictures share; empty from 20 on."""
+    count, noun = (pictures, "picture") if contents is None else (contents, "content")
+    if count >= FEW_PICTURES:
         return ""
-    counted = f"{pictures} picture" + ("" if pictures == 1 else "s")
+    counted = f"{count} {noun}" + ("" if count == 1 else "s")
     return f"over {counted} alone: read intervals of fewer than {FEW_PICTURES} as a rough guide"
 
 

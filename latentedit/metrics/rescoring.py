@@ -70,7 +70,7 @@ class Summary:
         target: mean change of the target's score.
         off_target: mean absolute change of the others; NaN when there are none.
         selectivity: target over off_target, the latter not below 0.005.
-        note: what to say of so few pictures; empty from 20 on.
+        note: what to say of so few pictures, or contents where they share some; empty from 20 on.
         ceiling: how far the target can be expected to rise: carriers' mean score less lackers'; NaN where no own
             pictures were drawn.
         elsewhere, worst_tenth, too_much: change outside what the edit is about: its mean, that of the worst tenth, and
@@ -228,11 +228,12 @@ class Rescoring:
     ) -> Summary:
         """A row in three numbers with intervals; NaN when no picture qualifies. Arguments as of :meth:`effects`."""
         e = self.effects(target, among=among, having=having, others=others, relations=relations)
-        note, ceiling = few_pictures_note(len(e.target)), self.ceiling(target)
+        groups, ceiling = self._groups_of(e.pictures), self.ceiling(target)
+        note = few_pictures_note(len(e.target), None if groups is None else len(np.unique(groups)))
         if not len(e.target):
             return Summary(0, NOTHING, NOTHING, NOTHING, note, ceiling)
         both = np.stack([e.target, e.off_target], 1)  # (m, 2)
-        resample = partial(estimate, n_boot=self.n_boot, groups=self._groups_of(e.pictures))
+        resample = partial(estimate, n_boot=self.n_boot, groups=groups)
         changed = self._elsewhere(target, e.pictures)
         natural = self.natural(target) if among == "lacking" and having is None else {}
         return Summary(

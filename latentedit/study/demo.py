@@ -96,7 +96,7 @@ def demo(
         for tags, opposite, results in ((MATRIX, "auto", with_opposite), (EDITS, None, without_opposite)):
             results[finder] = rescore(
                 generator, tagger, bank, [Edit(tag, opposite=opposite) for tag in tags if tag in bank], unseen,
-                batch_size=batch_size, own=own,
+                batch_size=batch_size, own=own if opposite else None,
                 progress=during(f"re-score {finder}{'' if opposite else ', no opposite'}"),
             )  # fmt: skip
     sections = [

@@ -26,7 +26,7 @@ from latentedit.editing.faces import Faces
 from latentedit.errors import DamagedFileError, LatentEditError
 from latentedit.files import atomic_write, file_name, sha256_of
 from latentedit.generators import Generator, load_generator
-from latentedit.metrics.carriers import Network, OwnPictures, draw_own, natural_networks
+from latentedit.metrics.carriers import Network, OwnPictures, draw_own, natural_networks, network_id
 from latentedit.metrics.disentanglement import dci_of_bank
 from latentedit.metrics.domain_frechet import dfid_of_picture
 from latentedit.metrics.edited_pictures import (
@@ -238,8 +238,8 @@ class Study:
         if not targets:
             return None
         settings = self._settings(
-            judge=self.judge.id, targets=targets, pictures=p.sizes.natural_pictures, networks=[*self.natural],
-            features=p.features,
+            judge=self.judge.id, targets=targets, pictures=p.sizes.natural_pictures,
+            networks={name: network_id(network) for name, network in self.natural.items()},
         )  # fmt: skip
 
         def compute() -> Arrays:

@@ -339,6 +339,11 @@ def test_groups_of_one_are_none_and_names_do_not_matter():
     assert np.isnan([single.low, single.high]).all()  # one content alone tells nothing of others
 
 
+def test_few_contents_are_noted_as_few_pictures_are():
+    assert "over 5 contents alone" in few_pictures_note(120, 5) and few_pictures_note(120, 20) == ""
+    assert "over 1 picture alone" in few_pictures_note(1)
+
+
 def test_a_ratio_of_independent_means_is_scipys():
     random = np.random.default_rng(6)
     x, y = random.exponential(size=50), 2 + random.exponential(size=80)
