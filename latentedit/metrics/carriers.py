@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from latentedit.editing.faces import Faces, FacesLike
-from latentedit.errors import LatentEditError
+from latentedit.errors import LatentEditError, MismatchError
 from latentedit.generators import Generator
 from latentedit.metrics.features import DEFAULT_FEATURES, FeatureNetwork, load_features
 from latentedit.metrics.intervals import Estimate, difference_of_means
@@ -113,6 +113,23 @@ class OwnPictures:
 
     def __len__(self) -> int:
         return len(self.scores)
+
+    def check(self, generator: Generator, judge: Tagger) -> None:
+        """Refuse to be compared with pictures of another generator, or of another judge's scores.
+
+        Raises:
+            MismatchError: they belong to others.
+            LatentEditError: features were kept, and no networks to see other pictures with.
+        """
+        for kind, thing in (("generator", generator), ("judge", judge)):
+            if self.provenance.get(kind, thing.id) != thing.id:
+                raise MismatchError(
+                    f"own pictures are of the {kind} {self.provenance[kind]}, not {thing.id}; draw again"
+                )
+        if self.tags != tuple(judge.tags):
+            raise MismatchError(f"own pictures were scored for other tags than {judge.id} has; draw them again")
+        if self.features and not self.networks:
+            raise LatentEditError("own pictures have lost their networks; draw them again")
 
     def carrying(self, tag: str) -> np.ndarray:
         """Which pictures (n,) carry a tag.
@@ -219,8 +236,8 @@ def draw_own(
         if done:
             break
     provenance = {
-        "first_seed": seed, "pictures": drawn, "at_most": most, "judge": judge.id, "targets": wanted,
-        "networks": {name: network_id(network) for name, network in networks.items()},
+        "generator": generator.id, "first_seed": seed, "pictures": drawn, "at_most": most, "judge": judge.id,
+        "targets": wanted, "networks": {name: network_id(network) for name, network in networks.items()},
     }  # fmt: skip
     return OwnPictures(
         tuple(wanted), tuple(judge.tags), thresholds, np.concatenate(scores), np.concatenate(kept),

@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 from latentedit.directions.edits import Edit
-from latentedit.errors import LatentEditError
 from latentedit.metrics.carriers import OwnPictures, checked_features
 from latentedit.metrics.elsewhere import change_of
 from latentedit.metrics.intervals import Estimate
@@ -96,18 +95,11 @@ class Watch:
         tags: of the judge.
         thresholds: (k,) of its tags.
         own: the generator's own pictures; None: only changes are kept.
-
-    Raises:
-        LatentEditError: ``own`` was scored by a judge with other tags, or has no networks.
     """
 
     def __init__(
         self, edits: Sequence[Edit], tags: Sequence[str], thresholds: np.ndarray, own: OwnPictures | None
     ) -> None:
-        if own is not None and own.tags != tuple(tags):
-            raise LatentEditError("the own pictures were scored by another judge than the edits; draw them again")
-        if own is not None and own.features and not own.networks:
-            raise LatentEditError("the own pictures have lost their networks; draw them again")
         self._edits, self._tags, self._thresholds, self._own = tuple(edits), list(tags), thresholds, own
         self._targets = [self._target_of(one) for one in edits]
         self._seen = [tag if own and tag and len(own.carriers(tag)) else "" for tag in self._targets]  # else in vain

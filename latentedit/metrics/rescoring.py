@@ -421,11 +421,14 @@ def rescore(
         progress: called with (pictures done, pictures in all).
 
     Raises:
-        LatentEditError: no faces, no edits, an edit that the editor cannot do, a judge that cannot score a picture, own
-            pictures of another judge, or a generator that does not decode a code to the same picture twice.
+        MismatchError: own pictures of another generator or judge.
+        LatentEditError: no faces, no edits, an edit that the editor cannot do, a judge that cannot score a picture, or
+            a generator that does not decode a code to the same picture twice.
     """
     rows = as_edits(edits)
     check_statistics(n_boot)
+    if own is not None:
+        own.check(generator, judge)
     moves = [along(editor, one, relations) for one in rows]
     prepared = Faces.of(faces).prepare(generator, batch_size=batch_size)
     scorer = Scorer(judge, prepared)

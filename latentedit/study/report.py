@@ -68,7 +68,8 @@ def evaluate(
     results = results_of(measured)
     with atomic_write(study.out / "results.json") as temporary:
         temporary.write_text(json.dumps(as_json(results), indent=2) + "\n", encoding="utf-8")
-    sections = [*tables_of(results), *_pictures(study, measured), _provenance(results)]
+    sections = [*tables_of(results), *_pictures(study, measured)]
+    sections += [*_least_natural(study, measured, results), _provenance(results)]
     write_report(study.out / "report.html", protocol.title, sections, summary=_summary(results))
     return results
 
@@ -299,6 +300,31 @@ def _pictures(study: Study, measured: Measured) -> list[Section]:
         away = f" − {e.negative}" if e.negative else ""
         figures.append(Figure(sheet, f"{e.name}: + {e.positive}{away}"))
     return [Section("The pictures", f"Seeds {seeds[0]} to {seeds[-1]}.", figures=figures)]
+
+
+def _least_natural(study: Study, measured: Measured, results: Results) -> list[Section]:
+    """Of every edit by every method, the faces that it makes least natural: what a mean does not show."""
+    p, figures = measured.protocol, []
+    faces = study.faces(p.sizes.rescoring_pictures).prepare(study.generator, batch_size=1)
+    moves = study.moves("rescoring", measured.banks)
+    for e in p.edits:
+        rows, labels = [], []
+        for method, (opposed, _) in results.rescorings.items():
+            i = opposed.labels.index(e.name) if e.name in opposed.labels else -1
+            seen = [one for one in opposed.natural(i).values() if one.reference] if i >= 0 else []
+            if not seen:
+                continue
+            worst = np.flatnonzero(opposed.rows(i))[seen[0].worst(SHOWN)]
+            places = [slice(int(place), int(place) + 1) for place in worst]
+            rows += [faces.decode(faces.codes(place), place) for place in places]
+            rows += [faces.decode(moves[f"{method}/{e.name}"](faces.codes(place)), place) for place in places]
+            labels += ["unedited", method]
+            columns = len(places)  # the same for all: it is the unedited faces that lack the tag
+        if rows:
+            figures.append(Figure(grid(torch.cat(rows).cpu(), columns, row_labels=labels), e.name))
+    network = next(iter(networks_of(opposed for opposed, _ in results.rescorings.values())), "")
+    text = f"The faces that each method makes least natural, by {network}; the worst on the left."
+    return [Section("The least natural pictures", text, figures=figures)] if figures else []
 
 
 def _provenance(results: Results) -> Section:

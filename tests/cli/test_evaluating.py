@@ -183,6 +183,8 @@ def test_a_study_on_toys_tells_its_tables_and_where_the_report_is(run, tmp_path,
     (row,) = told["rescoring"]["linear"]["summary"]
     assert row["natural"]["judge"]["natural"]["value"] > 0 and row["ceiling"]["value"] > 0
     assert row["elsewhere"]["low"] < row["elsewhere"]["value"] and "judge alone" in told["notes"]["natural"]
+    page = (tmp_path / "natural" / "report.html").read_text()
+    assert "The least natural pictures" in page and "natural, matched (judge)" in page
     again = run("evaluate", "study", "natural.toml", *seeing, "--out", "natural", "--json")
     assert json.loads(again[1]) == told and "own pictures" not in again[2]
     code, out, err = run("evaluate", "study", "natural.toml", *seeing, "--metric", "natural")

@@ -71,6 +71,23 @@ def test_contents_are_taken_in_turn_and_are_the_groups():
     assert single.groups is None and single.scores.mean() > plain.scores.mean()
 
 
+def test_they_are_drawn_as_the_measured_faces_are():
+    asked = []
+
+    class Recording(Linear):
+        def sample_codes(self, seeds, *, label=None, truncation=1.0):
+            asked.append((label, truncation))
+            return super().sample_codes(seeds)
+
+        def decode(self, codes, *, content=None, noise="stored"):
+            asked.append(noise)
+            return super().decode(codes, content=content)
+
+    faces = Faces(codes=torch.zeros(3, 4), truncation=0.7, noise=5)
+    own = drawn(generator=Recording(), faces=faces, most=40, batch_size=40)
+    assert asked == [(None, 0.7), 5] and len(own) == 40 and own.provenance["generator"] == "linear:1"
+
+
 def test_the_networks_and_what_is_said_where_one_is_missing(monkeypatch):
     pool = Pool()
     pool.name = "pool"

@@ -11,7 +11,7 @@ from toy import ToyTagger, ToyTranslator
 
 from latentedit import DirectionBank, Faces
 from latentedit.directions.direction import Direction
-from latentedit.errors import DamagedFileError, LatentEditError
+from latentedit.errors import DamagedFileError, LatentEditError, MismatchError
 from latentedit.metrics import rescore
 from latentedit.metrics.carriers import draw_own
 from latentedit.metrics.rescoring import Rescoring
@@ -148,8 +148,13 @@ def test_faces_that_share_contents_are_resampled_together(tmp_path):
 
 
 def test_mistakes(own):
-    with pytest.raises(LatentEditError, match="another judge"):
+    with pytest.raises(MismatchError, match="of the judge reader:1, not toytags"):
         rescore(Linear(), ToyTagger(), bank, ["smile"], range(3), own=own)
+    with pytest.raises(MismatchError, match="of the generator linear:1, not toy"):
+        rescore(ToyTranslator(), Reader(), bank, ["smile"], range(3), own=own)
+    unsigned = type(own)(**{**vars(own), "provenance": {}})
+    with pytest.raises(MismatchError, match="other tags"):
+        rescore(Linear(), ToyTagger(), bank, ["smile"], range(3), own=unsigned)
     lost = type(own)(**{**vars(own), "networks": {}})
     with pytest.raises(LatentEditError, match="lost their networks"):
         scored(["smile"], lost, n=3)
