@@ -20,6 +20,7 @@ from latentedit.cli import (  # noqa: F401  (they add their commands)
     files,
     fitting,
     listing,
+    priors,
     sampling,
     sliding,
     studying,

@@ -28,6 +28,7 @@ class Context:
             as_json,
             quiet,
         )
+        self._hints: list[str] = []
 
     def prepare(self) -> None:
         """Set what torch needs before a command uses it."""
@@ -46,11 +47,17 @@ class Context:
         if not self.quiet:
             click.echo(text, err=True)
 
+    def hint(self, text: str) -> None:
+        """A line for people, on stderr when the result is there; errors stay alone."""
+        self._hints.append(text)
+
     def result(self, document: dict[str, Any], text: str) -> None:
         """The result on stdout: text for people, one JSON document for machines, null for what is not known."""
         from latentedit.files import jsonable
 
         click.echo(json.dumps(jsonable(document), indent=2) if self.as_json else text)
+        for hint in self._hints:
+            self.say(hint)
 
     def progress(self, what: str) -> Callable[[int, int], None] | None:
         """A progress callback that shows rate and time left, or None when quiet."""
@@ -86,6 +93,7 @@ _ORDER = (
     "tag",
     "compare-tags",
     "fit-directions",
+    "fit-prior",
     "edit",
     "evaluate",
     "compare",
@@ -109,9 +117,10 @@ def cli() -> None:
     """Find sliders in a pretrained image generator, and use them.
 
     \b
-    latentedit edit --tag long_hair          edit with the shipped directions
+    latentedit edit --tag long_hair          edit with what ships
     latentedit sample                        draw and tag samples of a generator
-    latentedit fit-directions                find a direction for every tag
+    latentedit fit-directions                find a direction for every tag, in seconds
+    latentedit fit-prior                     learn how codes and tags go together: natural edits
     latentedit demo                          all of it, with a report
     """
 

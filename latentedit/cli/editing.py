@@ -13,12 +13,15 @@ import click
 from latentedit.cli.common import Context, cli, common, recorded_generator, refuse_existing
 
 if TYPE_CHECKING:
-    from latentedit.directions.bank import DirectionBank
     from latentedit.directions.edits import Edit
     from latentedit.directions.pairs import TagRelations
+    from latentedit.editing.editors import OwnEditor
     from latentedit.generators import Generator
 
 Command = Callable[..., Any]
+OWN = Path("directions")
+"""Where one's own directions and priors are looked for."""
+SHIPPED = "shipped"
 
 
 @dataclass(frozen=True)
@@ -106,26 +109,48 @@ class AskedEditor:
     """The options of :func:`editor_options`, as they were typed."""
 
     directions: Path | None
+    prior: Path | None
     generator: str | None
     allow_other_generator: bool
 
-    def load(self, context: Context) -> tuple[Generator, DirectionBank]:
-        """The generator, and what edits its codes.
+    def load(self, context: Context) -> tuple[Generator, OwnEditor, str]:
+        """The generator, what edits its codes, and where that was: its files, or "shipped".
+
+        What was named wins: directions, a prior, or directions settled on a prior. Else it is the newest file in
+        ``./directions``, of the generator that was named if one was; else what ships.
 
         Raises:
             LatentEditError: one cannot be loaded, or they do not fit each other.
         """
-        from latentedit import DirectionBank, load_generator
+        from latentedit import DirectionBank, load_default, load_generator
+        from latentedit.editing.editors import newest_editor, open_both, open_editor
 
-        if self.directions is None:
-            generator = load_generator(self.generator or "avatar", device=context.device)
-            return generator, DirectionBank.load_default(generator)
-        bank = DirectionBank.load(self.directions)
-        named = recorded_generator(self.generator, bank.generator_name, self.directions)
-        generator = load_generator(named or "avatar", device=context.device)
+        named = [path for path in (self.directions, self.prior) if path is not None]
+        if named:
+            editor: OwnEditor = open_both(*named) if len(named) == 2 else open_editor(named[0])
+            generator = self._generator_of(editor, named[0], context)
+            where = " and ".join(map(str, named))
+        else:
+            asked = None if self.generator is None else load_generator(self.generator, device=context.device)
+            newest = newest_editor(OWN, asked, say=context.say)
+            if newest is None:
+                generator = asked or load_generator("avatar", device=context.device)
+                return generator, load_default(generator), SHIPPED
+            editor, path = newest
+            generator, where = asked or self._generator_of(editor, path, context), str(path)
+        if isinstance(editor, DirectionBank) and Path(where).resolve().parent == OWN.resolve():
+            context.hint("fit-prior would keep edits natural")
+        return generator, editor, where
+
+    def _generator_of(self, editor: OwnEditor, path: Path, context: Context) -> Generator:
+        """The generator that was asked for, else the one that a file names; another than the editor's is refused."""
+        from latentedit import load_generator
+
+        name = recorded_generator(self.generator, editor.generator_name, path) or "avatar"
+        generator = load_generator(name, device=context.device)
         if not self.allow_other_generator:
-            bank.check_generator(generator)
-        return generator, bank
+            editor.check_generator(generator)
+        return generator
 
 
 def editor_options(command: Command) -> Command:
@@ -133,17 +158,22 @@ def editor_options(command: Command) -> Command:
 
     @functools.wraps(command)
     def wrapper(
-        *given: Any, directions: Path | None, generator: str | None, allow_other_generator: bool, **rest: Any
-    ) -> Any:
-        return command(*given, editor=AskedEditor(directions, generator, allow_other_generator), **rest)
+        *given: Any, directions: Path | None, prior: Path | None, generator: str | None, allow_other_generator: bool,
+        **rest: Any,
+    ) -> Any:  # fmt: skip
+        return command(*given, editor=AskedEditor(directions, prior, generator, allow_other_generator), **rest)
 
     options = [
         click.option(
-            "--directions", type=click.Path(path_type=Path), help="file of fit-directions  [default: the shipped ones]"
+            "--directions", type=click.Path(path_type=Path),
+            help="file of fit-directions  [default: the newest file in ./directions, else what ships]",
         ),
-        click.option("--generator", help="[default: the one that the directions name, else avatar]"),
-        click.option("--allow-other-generator", is_flag=True, help="use directions of another generator"),
-    ]
+        click.option(
+            "--prior", type=click.Path(path_type=Path), help="file of fit-prior; with --directions, these settle on it"
+        ),
+        click.option("--generator", help="[default: the one that the file names, else avatar]"),
+        click.option("--allow-other-generator", is_flag=True, help="use directions or a prior of another generator"),
+    ]  # fmt: skip
     return _with(wrapper, options)
 
 
@@ -195,18 +225,23 @@ def edit(
     style: Path | None, codes: Path | None, label: int | None, truncation: float, seed: int, count: int,
     out: Path | None, force: bool,
 ) -> None:  # fmt: skip
-    """Move faces along the direction of a tag and away from its opposite; writes a picture."""
+    """Give faces a tag and take its opposite away; writes a picture.
+
+    Without --directions and --prior: by the newest file in ./directions, else by what ships for the generator.
+    """
     if codes and style:
         raise click.UsageError("--codes and --style exclude each other")
     if out is not None:
         refuse_existing(out, force)
     from latentedit.directions.edits import Edit
+    from latentedit.editing.editor import moves_of
+    from latentedit.editing.editors import kind_of
     from latentedit.editing.faces import Faces
     from latentedit.editing.sheets import edit_sheet, moves_text
     from latentedit.files import atomic_write, file_name
 
-    generator, bank = editor.load(context)
-    edits = [one.paired(bank.tags, asked.relations) for one in asked.edits(bank.tags)]
+    generator, loaded, where = editor.load(context)
+    edits = [one.paired(loaded.tags, asked.relations) for one in asked.edits(loaded.tags)]
     if out is None:
         out = Path(file_name(f"edit-{'-'.join(one.tag for one in edits)}.png"))
         refuse_existing(out, force)
@@ -215,11 +250,15 @@ def edit(
         seeds=seeds, codes=codes, style=style, content=content, label=label, truncation=truncation, count=count
     )
     prepared = faces.prepare(generator, batch_size=context.batch_size)
-    sheet = edit_sheet(prepared, bank, edits, steps=steps if strip else None)
+    sheet = edit_sheet(prepared, loaded, edits, steps=steps if strip else None)
     with atomic_write(out) as temporary:
         sheet.save(temporary, "PNG")
-    whole = Edit(edits)
+    whole, kind = Edit(edits), kind_of(loaded)
     context.result(
-        {"picture": str(out), "edit": str(whole), "moves": whole.strengths(bank.tags)},
-        f"wrote {out}: {moves_text(whole, bank, digits='.2f', between=', ')}",
-    )
+        {
+            "picture": str(out), "edit": str(whole), "editor": kind, "file": where,
+            "moves": {tag: strength for (tag, _), strength in moves_of(loaded, edits).items()},
+            "goals": {one.tag: one.goal for one in edits if one.goal is not None},
+        },
+        f"wrote {out}: {moves_text(whole, loaded, digits='.2f', between=', ')} ({kind}, {where})",
+    )  # fmt: skip

@@ -48,7 +48,7 @@ def curves(
     s = subject.load(context, default=None)
     tagger, network = load_tagger(judge, device=context.device), _network(features, context)
     found = strength_curves(
-        s.generator, tagger, s.bank, s.edits, s.faces, given, among="all" if all_pictures else "lacking",
+        s.generator, tagger, s.editor, s.edits, s.faces, given, among="all" if all_pictures else "lacking",
         features=network, batch_size=context.batch_size, relations=s.relations, progress=context.progress("curves"),
     )  # fmt: skip
     numbers = (("share", ".2f"), ("half", ".2f"), ("gain", ".2f"), ("monotone", ".3f"), ("unevenness", ".2f"))
@@ -91,10 +91,10 @@ def axioms(context: Context, subject: AskedSubject, judge: str, steps: tuple[str
     from latentedit.metrics.axioms import check_axioms
 
     s = subject.load(context, default=None)
-    row = [Edit.parse(text, tags=s.bank.tags) for text in steps] or None
+    row = [Edit.parse(text, tags=s.editor.tags) for text in steps] or None
     tagger = load_tagger(judge, device=context.device)
     found = check_axioms(
-        s.generator, tagger, s.bank, s.edits, s.faces, row=row, features=_network(features, context),
+        s.generator, tagger, s.editor, s.edits, s.faces, row=row, features=_network(features, context),
         batch_size=context.batch_size, relations=s.relations, progress=context.progress("axioms"),
     )  # fmt: skip
     document = {"judge": tagger.id, **found.numbers(), "provenance": provenance_of(s)}

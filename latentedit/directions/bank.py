@@ -246,12 +246,14 @@ class DirectionBank:
 
     @classmethod
     def load_default(cls, generator: Generator) -> DirectionBank:
-        """The shipped directions of a generator, chosen by its id; the first file in name order.
+        """The shipped directions of a generator, chosen by its id; the first file in name order that is no prior's.
 
         Raises:
             LatentEditError: none come with latentedit.
         """
         for path in sorted(shipped("directions").glob("*.safetensors")):
+            if path.name.endswith("prior.safetensors"):
+                continue
             bank = cls.load(path)
             if bank.generator_id == generator.id:
                 return bank

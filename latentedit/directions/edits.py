@@ -200,7 +200,9 @@ class Edit:
     @property
     def _strength(self) -> float:
         if self.goal is not None:
-            raise LatentEditError(f"{self}: a goal comes later; give a strength, as in {quoted(self.tag)}=3")
+            raise LatentEditError(
+                f"{self}: only a prior takes a goal, and no strip or curve; give a strength, as in {quoted(self.tag)}=3"
+            )
         return DEFAULT_STRENGTH if self.strength is None else self.strength
 
     def paired(self, tags: Iterable[str], relations: TagRelations | None = None) -> Edit:
@@ -235,12 +237,12 @@ class Edit:
 
         Raises:
             UnknownNameError: a tag that the editor does not know.
-            LatentEditError: a goal, or something to keep, which comes later.
+            LatentEditError: a goal, or something to keep, which priors alone take.
         """
 
         def settle(one: Edit) -> Edit:
             if one.keep:
-                raise LatentEditError(f"{one}: keeping {', '.join(one.keep)} comes later; leave it out")
+                raise LatentEditError(f"{one}: only a prior can keep {', '.join(one.keep)}; leave it out, or take one")
             return one._with(strength=one._strength)
 
         return self.paired(tags, relations)._each(settle)

@@ -1,19 +1,35 @@
-"""Editors in files, and the best one that ships for a generator."""
+"""Editors in files, which of several is meant, and the best one that ships for a generator."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TypeAlias
 
 from safetensors import SafetensorError, safe_open
 
+from latentedit.directions.bank import FORMAT as DIRECTIONS
 from latentedit.directions.bank import DirectionBank
+from latentedit.editing.editor import Editor
 from latentedit.errors import DamagedFileError, LatentEditError
 from latentedit.generators.base import Generator
 from latentedit.prior.prior import FORMAT as PRIOR
 from latentedit.prior.prior import Prior
+from latentedit.prior.settled import Settled
+from latentedit.shipped import shipped
 
 EditorFile: TypeAlias = DirectionBank | Prior
+OwnEditor: TypeAlias = DirectionBank | Prior | Settled
+
+
+def editor_format(path: str | Path) -> str | None:
+    """What a file says that it holds, "latentedit.directions" or "latentedit.prior"; None for anything else."""
+    try:
+        with safe_open(path, framework="numpy") as file:
+            kind = (file.metadata() or {}).get("format")
+    except (SafetensorError, OSError):
+        return None
+    return kind if kind in (DIRECTIONS, PRIOR) else None
 
 
 def open_editor(path: str | Path) -> EditorFile:
@@ -25,28 +41,48 @@ def open_editor(path: str | Path) -> EditorFile:
     path = Path(path)
     if not path.is_file():
         raise DamagedFileError(f"{path}: there is no such file")
-    try:
-        with safe_open(path, framework="numpy") as file:
-            kind = (file.metadata() or {}).get("format")
-    except (SafetensorError, OSError) as error:
-        raise DamagedFileError(f"{path}: damaged or not a safetensors file ({error})") from error
-    return Prior.load(path) if kind == PRIOR else DirectionBank.load(path)
+    return Prior.load(path) if editor_format(path) == PRIOR else DirectionBank.load(path)
 
 
-def newest_editor(folder: str | Path, generator: Generator | None = None) -> tuple[EditorFile, Path] | None:
+def open_both(directions: str | Path, prior: str | Path) -> Settled:
+    """Lines of one file, settled on the prior of another, whichever is which.
+
+    Raises:
+        DamagedFileError: missing, damaged, or neither.
+        LatentEditError: two files of one kind.
+        MismatchError: of two generators.
+    """
+    one, other = open_editor(directions), open_editor(prior)
+    if isinstance(one, DirectionBank) and isinstance(other, Prior):
+        return Settled(one, other)
+    if isinstance(one, Prior) and isinstance(other, DirectionBank):
+        return Settled(other, one)
+    kind = "priors" if isinstance(one, Prior) else "directions"
+    raise LatentEditError(f"{directions} and {prior} both hold {kind}; settling takes directions and a prior")
+
+
+def newest_editor(
+    folder: str | Path, generator: Generator | None = None, *, say: Callable[[str], None] | None = None
+) -> tuple[EditorFile, Path] | None:
     """The newest readable editor's file in a folder, and the editor; None when there is none.
+
+    Of files of one date the first in name order. What ships is not looked at where it lies in that folder, as in a
+    checkout.
 
     Args:
         folder: looked into, not below.
         generator: only files that fit it.
+        say: told of files that cannot be read and were newer, a line each.
     """
-    files = sorted(Path(folder).glob("*.safetensors"), key=lambda path: (-path.stat().st_mtime, path.name))
+    files = sorted(Path(folder).glob("*.safetensors"), key=lambda path: (-path.stat().st_mtime_ns, path.name))
     for path in files:
-        if path.name.startswith("."):
+        if path.name.startswith(".") or _ships(path):
             continue
         try:
             found = open_editor(path)
-        except LatentEditError:
+        except LatentEditError as error:
+            if say:
+                say(f"passed over: {error}")
             continue
         if generator is None or found.generator_id == generator.id:
             return found, path
@@ -61,5 +97,25 @@ def load_default(generator: Generator) -> EditorFile:
     """
     try:
         return Prior.load_default(generator)
+    except DamagedFileError:
+        raise
     except LatentEditError:
         return DirectionBank.load_default(generator)
+
+
+def kind_of(editor: Editor) -> str:
+    """What an editor is in words: "lines", "flow", "settled lines", or the name of its class."""
+    kinds = {DirectionBank: "lines", Prior: "flow", Settled: "settled lines"}
+    return kinds.get(type(editor), type(editor).__name__)
+
+
+def taggers_of(editor: Editor) -> frozenset[str]:
+    """Ids of the taggers that an editor was fitted with; none where that is not known."""
+    if isinstance(editor, Settled):
+        return taggers_of(editor.bank)
+    found = {d.tagger_id for d in editor} if isinstance(editor, DirectionBank) else {getattr(editor, "tagger_id", None)}
+    return frozenset(one for one in found if one)
+
+
+def _ships(path: Path) -> bool:
+    return path.name.startswith("avatar.") and path.resolve().parent == shipped("directions").resolve()

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from latentedit.directions.edits import Edit, EditLike, as_edits
 from latentedit.directions.pairs import TagRelations
-from latentedit.editing.editor import Editor
+from latentedit.editing.editor import Editor, moves_of
 from latentedit.editing.faces import PreparedFaces
 from latentedit.pictures.images import grid
 
@@ -52,13 +52,13 @@ def edit_sheet(faces: PreparedFaces, editor: Editor, edits: EditLike, *, steps: 
 
 
 def moves_text(edits: EditLike, editor: Editor, *, digits: str = ".3g", between: str = " ") -> str:
-    """What an editor moves along, and how far, such as ``+3 σ long_hair -1 σ short_hair``."""
-    found: dict[tuple[str, str], float] = {}
-    for one in Edit(edits).parts:
-        unit = {"sigma": "σ ", "latent": "long ", "raw": ""}[one.unit]
-        for tag, strength in one.strengths(editor.tags).items():
-            found[tag, unit] = found.get((tag, unit), 0.0) + strength
-    return between.join(f"{strength:+{digits}} {unit}{tag}" for (tag, unit), strength in found.items())
+    """What an editor moves, and how far, such as ``+3 σ long_hair -1 σ short_hair``, or ``long_hair to 0.7``."""
+    moves = moves_of(editor, edits)
+    texts = [f"{strength:+{digits}} {unit + ' ' if unit else ''}{tag}" for (tag, unit), strength in moves.items()]
+    for one in Edit(edits).paired(editor.tags).parts:
+        if one.goal is not None:
+            texts.append(f"{one.tag} to {one.goal}" + (f" away from {one.opposite}" if one.opposite else ""))
+    return between.join(texts)
 
 
 def _strengths(edits: Sequence[Edit], amounts: np.ndarray) -> list[str]:
@@ -95,7 +95,8 @@ def editors_sheet(
             for j in range(len(faces)):
                 rows.append(torch.stack([pictures[j] for pictures in moved]))
                 labels.append(f"{one}: {name}" if j == 0 else "")
-    sigmas = {part.unit for one in blocks for part in one.parts} == {"sigma"}
+    units = {unit for editor in editors.values() for one in blocks for _, unit in moves_of(editor, one)}
+    sigmas = units == {"σ"}
     columns = [f"{text} σ" if sigmas and "times" not in text else text for text in _strengths(blocks, amounts)]
     return grid(torch.cat(rows), steps, row_labels=labels, column_labels=columns)
 

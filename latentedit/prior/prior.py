@@ -197,6 +197,22 @@ class Prior:
                 moved[:, list(chosen)] += step[:, None]
         return moved.clone() if moved is codes else moved
 
+    def moves(self, edits: EditLike) -> dict[str, float]:
+        """Tag to the strength that it is asked for with, and opposite to minus that: a ratio says nothing to a flow.
+
+        Tags of edits with a goal are left out.
+
+        Raises:
+            UnknownNameError: a tag that the prior does not know.
+        """
+        found: dict[str, float] = {}
+        for one in Edit(edits).paired(self.tags).parts:
+            strength = DEFAULT_STRENGTH if one.strength is None else one.strength
+            for tag, sign in ((one.tag, 1), (one.opposite, -1)):
+                if tag is not None and one.goal is None:
+                    found[tag] = found.get(tag, 0.0) + sign * strength
+        return found
+
     def step(self, codes: Tensor, parts: Sequence[Edit]) -> Tensor | None:
         """What paired edits add to codes (n, d) or (n, layers, d): (n, d); None where every strength is 0."""
         asked = sorted(((self._guidance(one), one) for one in parts), key=lambda pair: -pair[0])

@@ -290,9 +290,9 @@ def test_what_is_resolved_stays() -> None:
     assert done == Edit([Edit("long_hair", 3, opposite="short_hair", ratio=-1 / 3), Edit("smile", 1, opposite=None)])
 
 
-def test_what_comes_later_and_unknown_tags_are_refused() -> None:
+def test_what_priors_alone_take_and_unknown_tags_are_refused() -> None:
     for edit in (Edit("smile", goal=0.5), Edit("smile", keep="red_hair")):
-        with pytest.raises(LatentEditError, match="comes later"):
+        with pytest.raises(LatentEditError, match="only a prior"):
             edit.resolve(TAGS)
     for edit in (Edit("smlie"), Edit("long_hair", opposite="smlie"), Edit(["long_hair", "smlie"])):
         with pytest.raises(UnknownNameError, match="did you mean smile"):
@@ -306,7 +306,7 @@ def test_how_far() -> None:
     assert -edit == edit * -1
     with pytest.raises(TypeError):
         edit * "2"
-    with pytest.raises(LatentEditError, match="comes later"):
+    with pytest.raises(LatentEditError, match="only a prior"):
         Edit("smile", goal=0.5) * 2
 
 

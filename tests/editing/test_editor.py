@@ -91,6 +91,6 @@ def test_bad_input_is_told_in_a_line():
         edit(torch.full((1, 16), float("nan")), bank, "red_hair")
     with pytest.raises(LatentEditError, match="write a tag, {tag: strength}, an Edit, or a list"):
         edit(codes, bank, 3)
-    for later in (Edit("red_hair", goal=0.9), Edit("red_hair", keep="long_hair")):
-        with pytest.raises(LatentEditError, match="comes later"):
-            edit(codes, bank, later)
+    for one in (Edit("red_hair", goal=0.9), Edit("red_hair", keep="long_hair")):
+        with pytest.raises(LatentEditError, match="only a prior"):
+            edit(codes, bank, one)

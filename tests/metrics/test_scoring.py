@@ -167,8 +167,8 @@ def test_what_cannot_be_done_is_said_before_anything_is_decoded():
     wrong = [
         (dict(edits=["wings"]), UnknownNameError, "wings"),
         (dict(edits=[Edit("smile", layers="9")]), LatentEditError, "no layers"),
-        (dict(edits=[Edit("smile", goal=0.5)]), LatentEditError, "comes later"),
-        (dict(edits=[Edit("smile", keep="short_hair")]), LatentEditError, "comes later"),
+        (dict(edits=[Edit("smile", goal=0.5)]), LatentEditError, "only a prior"),
+        (dict(edits=[Edit("smile", keep="short_hair")]), LatentEditError, "only a prior"),
         (dict(edits=["smile"], n_boot=0), LatentEditError, "n_boot"),
         (dict(edits=["smile"], batch_size=0), LatentEditError, "batch size"),
         (dict(edits=[{"smile": float("nan")}]), LatentEditError, "finite"),
