@@ -34,7 +34,7 @@ EDITS = ("long_hair", "open_mouth", "closed_eyes")
 MATRIX = (*EDITS, "short_hair", "closed_mouth", "open_eyes", "red_hair", "smile", "glasses", "dark_skin")
 FINDERS = ("linear", "lasso", "svd", "sefa")
 FIRST_UNSEEN = 1_000_000
-OWN = 1_500
+OWN = 1_000
 """Own pictures drawn at most, to see what is natural."""
 SHOWN = 8
 
