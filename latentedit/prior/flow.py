@@ -34,6 +34,32 @@ def carry(x: Tensor, start: float, end: float, velocity: Field, *, steps: int = 
     return x
 
 
+def difference(x: Tensor, own: Field, new: Field, *, steps: int = STEPS) -> Tensor:
+    """What coordinates (n, r) at t = 1 become, less themselves, when read back under one field and written by another.
+
+    It is ``forth(back(x, own), new) - forth(back(x, own), own)`` without the last of the three: the way back is walked
+    once, and the way forth is a way beside it, of which only the distance is integrated (midpoint rule, in the same
+    places). Where the fields are one, nothing.
+    """
+    times = torch.linspace(1, 0, steps + 1).tolist()
+    h = 1 / steps
+    way = []  # from t = 1 down: time, place and velocity, at the start and in the middle of each step
+    for now in times[:-1]:
+        first = own(x, x.new_full((len(x), 1), now))
+        middle = x - h / 2 * first
+        second = own(middle, x.new_full((len(x), 1), now - h / 2))
+        way.append(((now, x, first), (now - h / 2, middle, second)))
+        x = x - h * second
+    start = (0.0, x, own(x, x.new_zeros(len(x), 1)))
+    apart = torch.zeros_like(x)
+    for end, halfway in reversed(way):
+        pull = apart
+        for share, (t, place, velocity) in ((0.5, start), (1.0, halfway)):
+            pull = apart + share * h * (new(place + pull, x.new_full((len(x), 1), t)) - velocity)
+        apart, start = pull, end
+    return apart
+
+
 @dataclass(frozen=True, eq=False)
 class Examples:
     """What a flow learns from, m codes of one generator.

@@ -33,7 +33,7 @@ from latentedit.errors import DamagedFileError, LatentEditError, MismatchError
 from latentedit.generators.base import Generator
 from latentedit.prior.conditions import Condition, vector_width
 from latentedit.prior.fitting import PriorRecipe, Progress, forget, learn
-from latentedit.prior.flow import carry, guided
+from latentedit.prior.flow import carry, difference, guided
 from latentedit.prior.networks import Surrogate, Velocity
 from latentedit.prior.reading import Reader
 from latentedit.prior.space import CodeSpace
@@ -232,11 +232,8 @@ class Prior:
                 conditions.append(now)
                 guidance.append(g)
         embedded = [self.velocity.condition(one.vector()) for one in conditions]
-        as_it_is = guided(self.velocity, embedded[:1], ())
-        noise = carry(x, 1.0, 0.0, as_it_is)
-        there = carry(noise, 0.0, 1.0, guided(self.velocity, embedded, guidance))
-        difference = there - carry(noise, 0.0, 1.0, as_it_is)
-        return self.space.step(difference).to(codes)
+        own_field, new_field = guided(self.velocity, embedded[:1], ()), guided(self.velocity, embedded, guidance)
+        return self.space.step(difference(x, own_field, new_field)).to(codes)
 
     def _change(self, now: Condition, one: Edit, x: Tensor, asked: Sequence[Edit]) -> Condition:
         """A condition with one more edit: its tag and opposite as asked, what may change with them unnamed."""
