@@ -1,7 +1,8 @@
-"""What a generator or a tagger, or a file that may hold one, is: ``latentedit info``."""
+"""What a generator, a tagger or an editor, or a file that may hold one, is: ``latentedit info``."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,9 +11,12 @@ from typing import Any
 import torch
 
 from latentedit.checkpoints.checkpoint import read_checkpoint
+from latentedit.directions.bank import DirectionBank
+from latentedit.editing.editors import editor_format, open_editor, taggers_of
 from latentedit.errors import LatentEditError
 from latentedit.generators import GENERATORS, Generator, load_generator
 from latentedit.generators.family import Family, family_of
+from latentedit.prior.prior import Prior
 from latentedit.registry import parse_name
 from latentedit.taggers import TAGGERS, load_tagger
 
@@ -80,6 +84,95 @@ class TaggerInfo:
     def document(self) -> dict[str, Any]:
         """As plain containers, for JSON."""
         return asdict(self)
+
+
+@dataclass(frozen=True)
+class ReadTag:
+    """How well a prior reads a tag of held-out samples off their codes.
+
+    Attributes:
+        tag: which.
+        area: under the ROC curve; NaN where that is not known.
+        right: share on the right side of a half.
+        read: False where that was too poor, and the tag is known only from samples.
+    """
+
+    tag: str
+    area: float
+    right: float
+    read: bool
+
+
+@dataclass(frozen=True)
+class EditorInfo:
+    """A file of directions or a prior in numbers.
+
+    Attributes:
+        name: its path.
+        holds: "directions" or "a prior".
+        generator_id, generator_name: the only generator that it fits, and what that was loaded by, "" when unknown.
+        taggers: ids of those it was fitted with.
+        tags: in order.
+        dim: numbers of a code.
+        layers: names of the generator's slots; empty when unknown.
+        size: bytes of the file.
+        fitted: how it was made: finders, or the recipe of a prior; JSON values.
+        loss: of a prior's last thousand steps; None for directions.
+        reading: of a prior's tags, the worst first; empty for directions.
+    """
+
+    name: str
+    holds: str
+    generator_id: str
+    generator_name: str
+    taggers: tuple[str, ...]
+    tags: tuple[str, ...]
+    dim: int
+    layers: tuple[str, ...]
+    size: int
+    fitted: Mapping[str, Any]
+    loss: float | None = None
+    reading: tuple[ReadTag, ...] = ()
+
+    def document(self) -> dict[str, Any]:
+        """As plain containers, for JSON."""
+        return asdict(self)
+
+
+def is_editor(name: str) -> bool:
+    """Whether a name is the path of a file of directions or of a prior."""
+    return Path(name).is_file() and editor_format(name) is not None
+
+
+def inspect_editor(path: str | Path) -> EditorInfo:
+    """Read a file of directions or of a prior and describe it.
+
+    Raises:
+        DamagedFileError: it cannot be read.
+    """
+    editor = open_editor(path)
+    holds, loss = "directions", None
+    reading: tuple[ReadTag, ...] = ()
+    if isinstance(editor, DirectionBank):
+        fitted: dict[str, Any] = {"finders": sorted({d.finder for d in editor})}
+    else:
+        about = dict(editor.about)
+        loss, reading, holds = about.get("loss"), _reading(editor), "a prior"
+        fitted = {name: value for name, value in about.items() if name not in ("loss", "reading", "poor")}
+    return EditorInfo(
+        str(path), holds, editor.generator_id, editor.generator_name, tuple(sorted(taggers_of(editor))), editor.tags,
+        editor.dim, tuple(editor.layers), Path(path).stat().st_size, fitted, loss, reading,
+    )  # fmt: skip
+
+
+def _reading(prior: Prior) -> tuple[ReadTag, ...]:
+    told = prior.about.get("reading", {})
+    area, right = told.get("area", {}), told.get("right", {})
+    found = [
+        ReadTag(tag, area.get(tag, math.nan), right.get(tag, math.nan), bool(known))
+        for tag, known in zip(prior.tags, prior.reader.known.tolist(), strict=True)
+    ]
+    return tuple(sorted(found, key=lambda one: (not math.isnan(one.area), one.area)))
 
 
 def is_tagger(name: str) -> bool:

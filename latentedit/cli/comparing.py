@@ -1,11 +1,11 @@
-"""``compare``: files of directions side by side."""
+"""``compare``: files of directions and priors side by side."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -16,7 +16,7 @@ from latentedit.cli.terminal import Progress, table
 from latentedit.errors import LatentEditError
 
 if TYPE_CHECKING:
-    from latentedit.directions.bank import DirectionBank
+    from latentedit.editing.editors import EditorFile
     from latentedit.metrics.rescoring import Summary
 
 MOST = 6
@@ -25,7 +25,7 @@ MOST = 6
 @cli.command()
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
 @edit_options()
-@click.option("--generator", help="[default: the one that the directions name, else avatar]")
+@click.option("--generator", help="[default: the one that the files name, else avatar]")
 @click.option("--judge", default="avatar", show_default=True, help=JUDGE_HELP)
 @click.option(
     "--contents", type=click.Path(path_type=Path), help="folder of content pictures  [default: test pictures]"
@@ -43,12 +43,13 @@ def compare(
     contents: Path | None, seed: int, count: int, faces: int, all_pictures: bool, natural: int | None, out: Path,
     force: bool,
 ) -> None:  # fmt: skip
-    """Compare FILES of directions on the same pictures: a table with paired differences, and a picture.
+    """Compare FILES of directions or priors on the same pictures: a table with paired differences, and a picture.
 
     Without --tag: the first six tags that all have.
     """
     refuse_existing(out, force)
-    from latentedit import DirectionBank, Faces, __version__, load_generator, load_tagger
+    from latentedit import Faces, __version__, load_generator, load_tagger
+    from latentedit.editing.editors import kind_of, open_editor, taggers_of
     from latentedit.editing.sheets import editors_sheet
     from latentedit.files import atomic_write, sha256_of
     from latentedit.study.columns import cell, elsewhere_cell, natural_cell
@@ -56,17 +57,19 @@ def compare(
     from latentedit.study.comparison import compare as run
     from latentedit.study.report import against_zero
 
-    banks = dict(zip(unique_names(files), map(DirectionBank.load, files), strict=True))
-    recorded = next((b.generator_name for b in banks.values() if b.generator_name), "")
+    editors = dict(zip(unique_names(files), map(open_editor, files), strict=True))
+    recorded = next((editor.generator_name for editor in editors.values() if editor.generator_name), "")
     g = load_generator(recorded_generator(generator, recorded, files[0]) or "avatar", device=context.device)
     tagger = load_tagger(judge, device=context.device)
-    first, *rest = banks.values()
-    common_tags = [t for t in first.tags if all(t in b for b in rest) and t in tagger.tags][:MOST]
-    known = dict.fromkeys(tag for bank in banks.values() for tag in bank.tags)
+    first, *rest = editors.values()
+    common_tags = [t for t in first.tags if all(t in editor.tags for editor in rest) and t in tagger.tags][:MOST]
+    known = dict.fromkeys(tag for editor in editors.values() for tag in editor.tags)
     chosen = asked.edits(known, default=common_tags)
+    for one in chosen:
+        _ = one * 1.0  # the picture is of strips, so a goal is refused, before the work
     if not chosen:
         raise LatentEditError(
-            f"{', '.join(banks)} have no tag in common that {tagger.id} measures; name one with --tag"
+            f"{', '.join(editors)} have no tag in common that {tagger.id} measures; name one with --tag"
         )
     folder = contents or getattr(g, "default_test_contents", None)
     bars: dict[str, Progress] = {}
@@ -75,27 +78,27 @@ def compare(
         if not context.quiet:
             bars.setdefault(name, Progress(name))(done, total)
 
-    check_editors(g, banks)
+    check_editors(g, editors)
     measured = Faces(seeds=range(seed, seed + count), content=folder)
     own, missing = draw_for(
         context, g, tagger, [one.tag for one in chosen], measured,
         natural=0 if all_pictures else DEFAULT if natural is None else natural,
-        edited=count * len(banks) * (1 + len(chosen)),
+        edited=count * len(editors) * (1 + len(chosen)),
     )  # fmt: skip
     found = run(
-        g, tagger, banks, chosen, measured, among="all" if all_pictures else "lacking",
+        g, tagger, editors, chosen, measured, among="all" if all_pictures else "lacking",
         batch_size=context.batch_size, own=own, relations=asked.relations, progress=progress,
     )  # fmt: skip
     shown = [one for one in chosen if str(one) not in found.left_out]
     few = Faces(seeds=range(seed, seed + faces), content=folder).prepare(g, batch_size=context.batch_size)
-    sheet = editors_sheet(few, banks, shown, relations=asked.relations)
+    sheet = editors_sheet(few, editors, shown, relations=asked.relations)
     with atomic_write(out) as temporary:
         sheet.save(temporary, "PNG")
     for label, why in found.left_out.items():
         context.say(f"{label} is left out: {why}")
-    fitted = {d.tagger_id for bank in banks.values() for d in bank}
+    fitted = frozenset().union(*map(taggers_of, editors.values()))
     if tagger.id in fitted:
-        context.say(f"the judge {tagger.id} is the tagger that directions here were fitted with, which flatters them")
+        context.say(f"the judge {tagger.id} is the tagger that files here were fitted with, which flatters them")
     lead, *others = found.names
     rows = []
     for row in found.rows:
@@ -118,9 +121,10 @@ def compare(
     document = {
         "comparison": found, "picture": str(out), "judge": tagger.id, "generator": g.id,
         "judge_fitted_directions": tagger.id in fitted,
-        "files": {n: {"path": p, "sha256": sha256_of(p)} for n, p in zip(banks, files, strict=True)},
-        "finders": {n: {"finder": next(iter(b)).finder, "params": next(iter(b)).params} for n, b in banks.items()},
-        "edits": [str(one) for one in shown], "cosines": _cosines(banks, [one.tag for one in shown]),
+        "files": {n: {"path": p, "sha256": sha256_of(p)} for n, p in zip(editors, files, strict=True)},
+        "editors": {name: kind_of(editor) for name, editor in editors.items()},
+        "finders": {name: _made_by(editor) for name, editor in editors.items()},
+        "edits": [str(one) for one in shown], "cosines": _cosines(editors, [one.tag for one in shown]),
         "first_seed": seed, "pictures": count, "latentedit": __version__,
         "own_pictures": None if own is None else own.provenance, "naturalness_note": missing,
     }  # fmt: skip
@@ -131,8 +135,21 @@ def compare(
     context.result(document, "\n".join(filter(None, [table(header, rows), note, missing])))
 
 
-def _cosines(banks: dict[str, DirectionBank], tags: Sequence[str]) -> dict[str, dict[str, float]]:
-    """Tag → file → cosine of its direction with the first file's."""
-    first, *rest = banks
+def _made_by(editor: EditorFile) -> dict[str, Any]:
+    """The finder that made it, or "prior", with its parameters."""
+    from latentedit.prior.prior import Prior
+
+    if isinstance(editor, Prior):
+        return {"finder": "prior", "params": editor.about.get("recipe", {})}
+    one = next(iter(editor))
+    return {"finder": one.finder, "params": one.params}
+
+
+def _cosines(editors: Mapping[str, EditorFile], tags: Sequence[str]) -> dict[str, dict[str, float]]:
+    """Tag → file → cosine of its direction with that of the first file of directions; a prior has no direction."""
+    from latentedit import DirectionBank
+
+    banks = {name: editor for name, editor in editors.items() if isinstance(editor, DirectionBank)}
     flat = {name: {tag: bank[tag].vector.flatten().double() for tag in tags} for name, bank in banks.items()}
+    first, rest = next(iter(flat), ""), list(flat)[1:]
     return {tag: {name: float(flat[first][tag] @ flat[name][tag]) for name in rest} for tag in tags}

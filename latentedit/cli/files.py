@@ -11,19 +11,24 @@ from latentedit.cli.common import Context, cli, common, refuse_existing
 from latentedit.cli.terminal import table
 
 if TYPE_CHECKING:
-    from latentedit.inspection import GeneratorInfo, TaggerInfo
+    from latentedit.inspection import EditorInfo, GeneratorInfo, TaggerInfo
 
 
 @cli.command()
 @click.argument("file")
 @common
 def info(context: Context, file: str) -> None:
-    """Say what FILE is: a generator's layers and id, a tagger's tags, or what a file that is neither seems to be.
+    """Say what FILE is: a generator's layers and id, a tagger's tags, directions, a prior and how well it knows its
+    tags, or what a file that is none of these seems to be.
 
     FILE is a path whose kind is found out, or the name of a generator or tagger such as gnr:PATH or onnx:DIR.
     """
-    from latentedit.inspection import inspect_generator, inspect_tagger, is_tagger
+    from latentedit.inspection import inspect_editor, inspect_generator, inspect_tagger, is_editor, is_tagger
 
+    if is_editor(file):
+        editor = inspect_editor(file)
+        context.result(editor.document(), _text_of_editor(editor))
+        return
     if is_tagger(file):
         tagger = inspect_tagger(file)
         context.result(tagger.document(), _text_of_tagger(tagger))
@@ -97,6 +102,26 @@ def _text(described: GeneratorInfo) -> str:
             for i, layer in enumerate(described.layers)
         ]
         lines += ["", table(["layer", "slot", "resolution", "style width"], rows)]
+    return "\n".join(lines)
+
+
+def _text_of_editor(described: EditorInfo) -> str:
+    """The description for people."""
+    tags = ", ".join(described.tags[:8]) + (", ..." if len(described.tags) > 8 else "")
+    lines = [
+        f"{described.name}: {described.holds}, {described.size / 1e6:.2f} MB",
+        f"  generator   {described.generator_id}" + (f" ({described.generator_name})" * bool(described.generator_name)),
+        *(f"  tagger      {one}" for one in described.taggers),
+        f"  tags        {len(described.tags)}" + (f": {tags}" if tags else ""),
+    ]
+    for name, value in described.fitted.items():
+        shown = ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else value
+        lines.append(f"  {name:<11} {', '.join(shown) if isinstance(shown, list) else shown}")
+    if described.loss is not None:
+        lines.append(f"  loss        {described.loss:.4f}")
+    for i, one in enumerate(described.reading[:5]):
+        note = "" if one.read else ", known only from samples"
+        lines.append(f"  {'' if i else 'read worst':<11} {one.tag}: area under the ROC curve {one.area:.3f}{note}")
     return "\n".join(lines)
 
 

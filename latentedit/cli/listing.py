@@ -64,10 +64,19 @@ def list_tags(samples: Path | None, tagger: str | None, as_json: bool) -> None:
 @click.option("--cosines", is_flag=True, help="the whole matrix of cosines instead of each direction's nearest")
 @click.option("--json", "as_json", is_flag=True, help="print one JSON document")
 def list_directions(file: Path | None, cosines: bool, as_json: bool) -> None:
-    """Directions of FILE (default: the shipped ones): σ, held-out score, support, nearest other direction."""
-    from latentedit import DirectionBank, load_generator
+    """Directions of FILE (default: the shipped ones): σ, held-out score, support, nearest other direction.
 
-    bank = DirectionBank.load(file) if file else DirectionBank.load_default(load_generator("avatar"))
+    Of a prior: its tags, and how well each is read off codes.
+    """
+    from latentedit import load_generator
+    from latentedit.directions.bank import DirectionBank
+    from latentedit.editing.editors import open_editor
+
+    bank = open_editor(file) if file else DirectionBank.load_default(load_generator("avatar"))
+    if not isinstance(bank, DirectionBank):
+        assert file is not None
+        _list_prior(file, as_json)
+        return
     matrix = bank.cosines()
     if as_json:
         described = [
@@ -95,6 +104,24 @@ def list_directions(file: Path | None, cosines: bool, as_json: bool) -> None:
         click.echo(
             table(["tag", "finder", "σ", "held-out R²", "support", "nearest", "cosine"], _direction_rows(bank, matrix))
         )
+
+
+def _list_prior(file: Path, as_json: bool) -> None:
+    """The tags of a prior, in its order."""
+    from latentedit.files import jsonable
+    from latentedit.inspection import inspect_editor
+
+    described = inspect_editor(file)
+    if as_json:
+        document = {"generator": described.generator_id, "tags": described.tags, "reading": described.reading}
+        click.echo(json.dumps(jsonable(document), indent=2))
+        return
+    order = {tag: i for i, tag in enumerate(described.tags)}
+    rows = [
+        [one.tag, f"{one.area:.3f}", f"{one.right:.1%}", "codes" if one.read else "samples alone"]
+        for one in sorted(described.reading, key=lambda one: order[one.tag])
+    ]
+    click.echo(table(["tag", "area under ROC", "right", "known from"], rows))
 
 
 def _direction_rows(bank: DirectionBank, matrix: Tensor) -> list[list[str]]:

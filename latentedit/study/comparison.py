@@ -143,7 +143,7 @@ def check_editors(generator: Generator, editors: Mapping[str, Editor]) -> None:
         LatentEditError: fewer than two editors.
     """
     if len(editors) < 2:
-        raise LatentEditError(f"a comparison needs two files of directions or more, and got {len(editors)}")
+        raise LatentEditError(f"a comparison needs two files of directions or priors, and got {len(editors)}")
     for name, editor in editors.items():
         if (its := getattr(editor, "generator_id", generator.id)) != generator.id:
             raise MismatchError(f"{name} fits the generator {its}, not {generator.id}")
