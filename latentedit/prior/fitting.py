@@ -56,7 +56,7 @@ class PriorRecipe:
     steps: int = 8_000
     codes: int = 90_000
     pictures: int = 10_000
-    reading_steps: int = 4_000
+    reading_steps: int = 6_000
     most_tags: int = 200
     hidden: int = 512
     depth: int = 4
@@ -228,12 +228,13 @@ def _draw(
     generator: Generator, recipe: PriorRecipe, label: int | None, truncation: float,
     progress: Callable[[int, int], None] | None,
 ) -> Tensor:  # fmt: skip
-    """Codes (n, d) float32 of random z."""
+    """Codes (n, d) float32 of random z; by ``map_quickly`` where a generator has it, since no seed has to find these."""
     random, found = torch.Generator().manual_seed(recipe.seed), []
+    draw = getattr(generator, "map_quickly", generator.map)
     for start in range(0, recipe.codes, DRAWN_AT_ONCE):
         n = min(DRAWN_AT_ONCE, recipe.codes - start)
         z = torch.randn(n, generator.z_dim, generator=random)
-        found.append(generator.map(z, label=label, truncation=truncation).detach().float().cpu())
+        found.append(draw(z, label=label, truncation=truncation).detach().float().cpu())
         if progress:
             progress(start + n, recipe.codes)
     return torch.cat(found)
