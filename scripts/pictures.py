@@ -101,16 +101,37 @@ def faces(generator: Generator, seeds: range) -> PreparedFaces:
     return le.Faces(seeds=seeds).prepare(generator)
 
 
+TEN = [
+    "long_hair", "short_hair", "open_mouth", "closed_mouth", "closed_eyes", "open_eyes", "glasses", "blue_hair",
+    "blonde_hair", "red_hair",
+]  # fmt: skip
+
+
+def editors(generator: Generator, bank: le.DirectionBank, prior: le.Prior) -> None:
+    """The same faces by a line, by that line settled, and by the prior."""
+    shown, blocks, labels = faces(generator, range(1, 9)), [], []
+    codes = shown.all_codes()
+    blocks.append(shown.pictures())
+    labels.append("before")
+    for tag in ("long_hair", "closed_eyes"):
+        for name, editor in {"line": bank, "settled": le.Settled(bank, prior), "prior": prior}.items():
+            blocks.append(shown.pictures(le.edit(codes, editor, tag)))
+            labels.append(f"+ {tag}, {name}")
+    save(grid(torch.cat(blocks), 8, row_labels=labels, column_labels=list(shown.names)), "prior.png")
+
+
 def main() -> None:
     FOLDER.mkdir(parents=True, exist_ok=True)
     generator = le.load_generator("avatar")
-    bank = le.DirectionBank.load_default(generator)
+    bank, prior = le.DirectionBank.load_default(generator), le.Prior.load_default(generator)
     grid(generator.decode(generator.sample_codes(range(64))), 16).save(FOLDER / "random-faces.png", optimize=True)
-    save(edit_sheet(faces(generator, range(40, 48)), bank, ["red_hair", "glasses", "smile"]), "edits.png")
+    save(edit_sheet(faces(generator, range(40, 48)), prior, TEN), "edits.png")
     away = le.Edit("red_hair", opposite="black_hair")
-    save(edit_sheet(faces(generator, range(4)), bank, away, steps=7), "strip-red_hair.png")
+    save(edit_sheet(faces(generator, range(4)), prior, away, steps=7), "strip-red_hair.png")
     several = ["long_hair", "open_mouth", "closed_eyes", "glasses"]
-    edit_sheet(faces(generator, range(1, 9)), bank, several).save(FOLDER / "edit-several.png", optimize=True)
+    save(edit_sheet(faces(generator, range(1, 9)), prior, several), "edit-several.png")
+    save(edit_sheet(faces(generator, range(1, 9)), bank, several), "edit-lines.png")
+    editors(generator, bank, prior)
     eyes()
     taggers(generator)
     study()

@@ -19,9 +19,9 @@ from latentedit.pictures.images import grid
 def edit_sheet(faces: PreparedFaces, editor: Editor, edits: EditLike, *, steps: int | None = None) -> Image.Image:
     """A labelled picture of edits.
 
-    Without ``steps``: a column per face; rows: before, each edit, and all of them when there are several. With it: a
-    row per face, columns from minus to plus the strengths along all edits together. Content pictures are shown beside
-    what they belong to.
+    Without ``steps``: a column per face; rows: before, each edit, and all of them when there are several that do not
+    exclude each other, as two hair colours do. With it: a row per face, columns from minus to plus the strengths along
+    all edits together. Content pictures are shown beside what they belong to.
 
     Args:
         faces: to edit.
@@ -34,7 +34,7 @@ def edit_sheet(faces: PreparedFaces, editor: Editor, edits: EditLike, *, steps: 
     """
     whole, codes = Edit(edits), faces.all_codes()
     if steps is None:
-        variants = [whole] if len(whole.parts) == 1 else [*whole.parts, whole]
+        variants = [*whole.parts, whole] if len(whole.parts) > 1 and _go_together(whole) else list(whole.parts)
         rows = [faces.pictures(), *(faces.pictures(editor.edit(codes, one)) for one in variants)]
         pictures = torch.stack(rows)  # (rows, faces, 3, H, W)
         row_labels = ["before", *(f"+ {one.tag or 'all of them'}" for one in variants)]
@@ -49,6 +49,12 @@ def edit_sheet(faces: PreparedFaces, editor: Editor, edits: EditLike, *, steps: 
     columns = pictures.shape[1]
     labels = {"row_labels": row_labels, "column_labels": column_labels}
     return grid(pictures.flatten(0, 1), columns, **labels, title=moves_text(whole, editor))  # type: ignore[arg-type]
+
+
+def _go_together(edits: Edit) -> bool:
+    """Whether no two of several edits are of one group of the shipped ``pairs.toml``."""
+    relations, tags = TagRelations.load(), [one.tag for one in edits.parts]
+    return not any(b in relations.group_of(a) for i, a in enumerate(tags) for b in tags[i + 1 :])
 
 
 def moves_text(edits: EditLike, editor: Editor, *, digits: str = ".3g", between: str = " ") -> str:
