@@ -184,13 +184,13 @@ class Prior:
         groups: dict[tuple[str, ...] | None, list[Edit]] = {}
         for one in parts:
             groups.setdefault(one.layers, []).append(one)
-        for layers, some in groups.items():
+        for layers, some in sorted(groups.items(), key=lambda pair: pair[0] is not None):  # all slots first
             step = self.step(codes, some)
             if layers is None and not slots:
                 moved = moved + step if step is not None else moved
                 continue
             if moved.ndim == 2:
-                moved = moved[:, None].expand(-1, self._slots(codes), -1)
+                moved = moved[:, None].repeat(1, self._slots(codes), 1)
             chosen = range(self._slots(codes)) if layers is None else parse_layers(layers, self._names(codes))
             if step is not None:
                 moved = moved.clone()

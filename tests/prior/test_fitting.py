@@ -1,0 +1,108 @@
+"""A stopped fit goes on; what was asked for decides what is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from toy_prior import TINY, codes, generator, samples
+
+import latentedit as le
+from latentedit.errors import LatentEditError
+from latentedit.prior import fitting
+from latentedit.prior.fitting import PriorRecipe
+from latentedit.prior.plan import plan_of
+
+
+def stopping(stage: str, at: int, seen: list[str]) -> Callable[[str, int, int], None]:
+    """A progress that is interrupted there."""
+
+    def progress(what: str, done: int, total: int) -> None:
+        seen.append(what)
+        if (what, done) == (stage, at):
+            raise KeyboardInterrupt
+
+    return progress
+
+
+def fit(state: Path | None, *, recipe: PriorRecipe = TINY, stage: str = "", at: int = 0) -> tuple[le.Prior, list[str]]:
+    seen: list[str] = []
+    found = le.Prior.fit(samples(), generator=generator, recipe=recipe, state=state, progress=stopping(stage, at, seen))
+    return found, seen
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_type() -> Iterator[None]:
+    """Which type is the faster one is tried, and may come out another way on a busy machine."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fitting, "faster_type", lambda device: None)
+        yield
+
+
+@pytest.fixture(scope="module")
+def unbroken(one_type: None) -> le.Prior:
+    return fit(None)[0]
+
+
+def same(a: le.Prior, b: le.Prior) -> bool:
+    pairs = zip(a.velocity.state_dict().values(), b.velocity.state_dict().values(), strict=True)
+    return all(torch.equal(x, y) for x, y in pairs) and torch.equal(
+        a.edit(codes(4), "smile"), b.edit(codes(4), "smile")
+    )
+
+
+@pytest.mark.parametrize(("stage", "at"), [("learn", 17), ("learn", 30), ("read", 5)])
+def test_a_stopped_fit_goes_on_to_the_same_numbers(
+    unbroken: le.Prior, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str, at: int
+) -> None:
+    monkeypatch.setattr(fitting, "KEEP_EVERY", 0.0)
+    state = tmp_path / "p.safetensors"
+    with pytest.raises(KeyboardInterrupt):
+        fit(state, stage=stage, at=at)
+    kept = {path.name for path in tmp_path.iterdir()}
+    assert kept == (set() if stage == "read" else {".p.safetensors.prepared", ".p.safetensors.flow"})
+    found, seen = fit(state)
+    assert same(found, unbroken) and found.about["loss"] == pytest.approx(unbroken.about["loss"], rel=1e-6)
+    assert ("look" in seen) is (stage == "read") and seen.count("learn") == (30 if stage == "read" else 31 - at)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_another_recipe_or_damaged_state_begins_anew(
+    unbroken: le.Prior, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fitting, "KEEP_EVERY", 0.0)
+    state = tmp_path / "p.safetensors"
+    with pytest.raises(KeyboardInterrupt):
+        fit(state, stage="learn", at=9, recipe=replace(TINY, seed=5))
+    found, seen = fit(state)
+    assert same(found, unbroken) and "look" in seen
+    with pytest.raises(KeyboardInterrupt):
+        fit(state, stage="learn", at=9)
+    for kept in tmp_path.iterdir():
+        kept.write_bytes(kept.read_bytes()[:-50])
+    found, seen = fit(state)
+    assert same(found, unbroken) and "look" in seen
+
+
+def test_the_seed_decides(unbroken: le.Prior) -> None:
+    assert same(fit(None)[0], unbroken)
+    assert not same(fit(None, recipe=replace(TINY, seed=1))[0], unbroken)
+
+
+def test_a_recipe_that_is_none() -> None:
+    for wrong in ({"steps": 0}, {"codes": -1}, {"hidden": 1}, {"learning_rate": 0.0}):
+        with pytest.raises(LatentEditError, match=f"{next(iter(wrong))} is "):
+            PriorRecipe(**wrong)  # type: ignore[arg-type]
+
+
+def test_the_plan_says_what_is_done_and_how_long_it_takes() -> None:
+    plan = plan_of(samples(), generator, tags=None, tagger=None, recipe=TINY)
+    assert {name: stage.count for name, stage in plan.items()} == {"look": 50, "draw": 200, "read": 20, "learn": 30}
+    assert all(0 < stage.seconds < 20 for stage in plan.values())
+    alone = plan_of(None, generator, tags=None, tagger=None, recipe=TINY)
+    assert {name: stage.count for name, stage in alone.items()} == {"look": 0, "draw": 200, "read": 0, "learn": 30}
+    bare = plan_of(samples(), None, tags=["smile"], tagger=None, recipe=TINY)
+    assert {name: stage.count for name, stage in bare.items()} == {"look": 0, "draw": 0, "read": 20, "learn": 30}
