@@ -1,6 +1,7 @@
 """Would a person accept the edits? Every measure of ten tags, for a line and whatever else edits. Prints a table.
 
     python benchmarks/natural_edits.py [FILE ...] [--settled PRIOR] [--transport SAMPLES] [--json OUT]
+    python benchmarks/natural_edits.py FILE ... --generator NAME --judge NAME --tags TAG ...
 
 FILE is an editor's file, of fit-directions or fit-prior; without one, what ships: lines, and the prior. Faces of seeds
 from 900,000 on, which nothing was fitted on or chosen by, judged by `judge:avatar`; with `--choose`, faces of seeds
@@ -35,11 +36,11 @@ LOCAL = ("open_mouth", "closed_mouth", "closed_eyes", "open_eyes", "glasses")
 
 
 def editors(options: argparse.Namespace, generator: Any) -> dict[str, Any]:
-    lines = le.DirectionBank.load_default(generator)
     found: dict[str, Any] = {str(path): open_editor(path) for path in options.files}
     if not found:
-        found = {"line": lines, "prior": le.load_default(generator)}
+        found = {"line": le.DirectionBank.load_default(generator), "prior": le.load_default(generator)}
     if options.settled:
+        lines = next(one for one in found.values() if isinstance(one, le.DirectionBank))
         found["line, settled"] = le.Settled(lines, le.Prior.load(options.settled))
     if options.transport:
         found["Gaussian transport"] = Transport.fit(options.transport, layers=generator.layers)
@@ -92,7 +93,7 @@ def speed(editor: Any, generator: Any) -> float:
     for _ in range(10):
         for name in took:
             started = time.perf_counter()
-            editor.edit(codes, "long_hair") if name == "edit" else generator.decode(codes)
+            editor.edit(codes, editor.tags[0]) if name == "edit" else generator.decode(codes)
             took[name].append(time.perf_counter() - started)
     return float(np.median(took["edit"][1:]) / np.median(took["decode"][1:]))
 
@@ -118,6 +119,9 @@ def main() -> None:
     parser.add_argument("files", nargs="*", type=Path)
     parser.add_argument("--settled", type=Path)
     parser.add_argument("--transport", type=Path)
+    parser.add_argument("--generator", default="avatar")
+    parser.add_argument("--judge", help="[default: judge:avatar, or avatar with --choose]")
+    parser.add_argument("--tags", nargs="+", default=TAGS)
     parser.add_argument("--choose", action="store_true")
     parser.add_argument("--count", type=int, default=150)
     parser.add_argument("--own", type=int, default=6_000)
@@ -125,25 +129,26 @@ def main() -> None:
     parser.add_argument("--speed", action="store_true")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    generator = le.load_generator("avatar")
-    judge = le.load_tagger("avatar" if options.choose else "judge:avatar")
+    generator = le.load_generator(options.generator)
+    judge = le.load_tagger(options.judge or ("avatar" if options.choose else "judge:avatar"))
     first = 60_000 if options.choose else 900_000
     faces = le.Faces(seeds=range(first, first + options.count))
     networks, note = natural_networks(judge)
     if note:
         print(note)
     seed = 70_000 if options.choose else 2_000_000
-    own = draw_own(generator, judge, list(TAGS), faces, networks=networks, most=options.own, seed=seed)
+    own = draw_own(generator, judge, options.tags, faces, networks=networks, most=options.own, seed=seed)
     print(f"{len(own)} own pictures", flush=True)
     document: dict[str, Any] = {}
+    edits = [le.Edit(tag) for tag in options.tags]
     for name, editor in editors(options, generator).items():
-        r = le.rescore(generator, judge, editor, [le.Edit(tag) for tag in TAGS], faces, own=own)
+        r = le.rescore(generator, judge, editor, edits, faces, own=own)
         found = rows(r, generator.resolution)
         document[name] = {"tags": found, "all": whole(found)}
         if options.speed:
             document[name]["all"]["edit_over_decode"] = speed(editor, generator)
         if options.axioms:
-            a = check_axioms(generator, judge, editor, [le.Edit(tag) for tag in TAGS], faces)
+            a = check_axioms(generator, judge, editor, edits, faces)
             document[name]["axioms"] = a.numbers()
             document[name]["all"] |= {
                 "jump": float(np.max(a.jump)), "exact": bool(a.exact.all()), "back": float(np.mean(a.back.value)),

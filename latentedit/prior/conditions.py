@@ -15,10 +15,9 @@ from torch import Tensor
 
 SIDE = 8
 CHANNELS = 3
-EFFECT = 0.1
-"""A cell belongs to a tag that changes its colour by this many of its standard deviations, or more."""
-MOST = 0.8
-"""A tag that is about this share of the cells is about all: what is left would say half of the truth."""
+EFFECT, RELATED_EFFECT = 0.1, 0.2
+"""A cell belongs to a tag that changes its colour by this many of its standard deviations, and to the tags that it may
+change with from the second number on."""
 STILL = 0.05
 """Standard deviation, in [-1, 1], that every cell has at least; the corners of a picture may never change."""
 COMMON = 0.01
@@ -64,8 +63,8 @@ def regions_of(scores: Tensor, cells: Tensor, related: Tensor) -> Tensor:
     """The cells that each tag is about, (k, c) bool.
 
     The cells' colours are regressed on all tags together (ridge), so that what comes along with a tag is not taken for
-    its own, and what a tag changes is measured against how much a cell varies anyway; a tag's region is joined with those
-    of the common tags that may change with it.
+    its own, and what a tag changes is measured against how much a cell varies anyway. Cells that the common tags which
+    may change with a tag clearly change are its own as well.
 
     Args:
         scores: (n, k) in [0, 1].
@@ -76,11 +75,10 @@ def regions_of(scores: Tensor, cells: Tensor, related: Tensor) -> Tensor:
     gram = x.T @ x / len(x) + 1e-4 * torch.eye(x.shape[1], dtype=torch.float64, device=x.device)
     slopes = torch.linalg.solve(gram, x.T @ y / len(x))
     spread = y.var(0).unflatten(0, (CHANNELS, -1)).mean(0).sqrt().clamp(min=STILL)  # (c,)
-    own = slopes.unflatten(1, (CHANNELS, -1)).abs().mean(1) > EFFECT * spread  # (k, c)
+    effect = slopes.unflatten(1, (CHANNELS, -1)).abs().mean(1) / spread  # (k, c)
     common = (scores >= 0.5).double().mean(0) >= COMMON
-    joined = related & (common | torch.eye(len(own), dtype=torch.bool, device=own.device))
-    regions = (joined.double() @ own.double()) > 0
-    return regions | (regions.double().mean(1, keepdim=True) > MOST)
+    joined = related.double() @ ((effect > RELATED_EFFECT) & common[:, None]).double()
+    return (effect > EFFECT) | (joined > 0)
 
 
 def random_masks(n: int, regions: Tensor, related: Tensor, random: torch.Generator) -> tuple[Tensor, Tensor]:

@@ -228,7 +228,7 @@ def _draw(
     generator: Generator, recipe: PriorRecipe, label: int | None, truncation: float,
     progress: Callable[[int, int], None] | None,
 ) -> Tensor:  # fmt: skip
-    """Codes (n, d) float32 of random z; by ``map_quickly`` where a generator has it, since no seed has to find these."""
+    """Codes (n, d) float32 of random z, by ``map_quickly`` where a generator has it: no seed has to find these."""
     random, found = torch.Generator().manual_seed(recipe.seed), []
     draw = getattr(generator, "map_quickly", generator.map)
     for start in range(0, recipe.codes, DRAWN_AT_ONCE):
