@@ -16,6 +16,7 @@ from latentedit.generators.base import Generator
 from latentedit.prior.prior import FORMAT as PRIOR
 from latentedit.prior.prior import Prior
 from latentedit.prior.settled import Settled
+from latentedit.prior.transport import Transport
 from latentedit.shipped import shipped
 
 EditorFile: TypeAlias = DirectionBank | Prior
@@ -104,8 +105,8 @@ def load_default(generator: Generator) -> EditorFile:
 
 
 def kind_of(editor: Editor) -> str:
-    """What an editor is in words: "lines", "flow", "settled lines", or the name of its class."""
-    kinds = {DirectionBank: "lines", Prior: "flow", Settled: "settled lines"}
+    """What an editor is in words: "lines", "flow", "settled lines", "transport", or the name of its class."""
+    kinds = {DirectionBank: "lines", Prior: "flow", Settled: "settled lines", Transport: "transport"}
     return kinds.get(type(editor), type(editor).__name__)
 
 

@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 
 import torch
 import torch.nn.functional as F
@@ -25,7 +26,7 @@ class Surrogate(nn.Module):
             nn.Linear(width, hidden), nn.SiLU(), nn.LayerNorm(hidden), nn.Linear(hidden, hidden), nn.SiLU(),
             nn.LayerNorm(hidden), nn.Linear(hidden, hidden), nn.SiLU(),
         )  # fmt: skip
-        self.tags, self.cells = nn.Linear(hidden, tags), nn.Linear(hidden, cells)
+        self.tags, self.cells = _linear(hidden, tags), _linear(hidden, cells)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         h = self.body(x)
@@ -38,7 +39,7 @@ class Velocity(nn.Module):
     def __init__(self, width: int, condition: int, *, hidden: int = 512, depth: int = 4) -> None:
         super().__init__()
         self.time, self.enter = nn.Linear(2 * FREQUENCIES, hidden), nn.Linear(width, hidden)
-        self.condition = nn.Sequential(nn.Linear(condition, hidden), nn.SiLU(), nn.Linear(hidden, hidden))
+        self.condition = nn.Sequential(_linear(condition, hidden), nn.SiLU(), nn.Linear(hidden, hidden))
         self.layers = nn.ModuleList(nn.Linear(hidden, hidden) for _ in range(depth))
         self.leave = nn.Linear(hidden, width)
         nn.init.zeros_(self.leave.weight)
@@ -52,3 +53,10 @@ class Velocity(nn.Module):
             h = h + layer(F.silu(F.layer_norm(h, h.shape[-1:]) + e))
         out: Tensor = self.leave(F.silu(h))
         return out
+
+
+def _linear(width: int, out: int) -> nn.Linear:
+    """A layer; torch warns of one without numbers, which a prior without tags has."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Initializing zero-element tensors")
+        return nn.Linear(width, out)

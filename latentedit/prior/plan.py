@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
+from latentedit.errors import LatentEditError
 from latentedit.generators.base import Generator
 from latentedit.prior.conditions import SIDE, Condition, vector_width
 from latentedit.prior.fitting import DRAWN_AT_ONCE, PriorRecipe, faster_type
@@ -49,6 +50,8 @@ def plan_of(
         LatentEditError: no tag is left, or a generator that cannot be looked at.
     """
     known: tuple[str, ...] = ()
+    if samples is None and tags:
+        raise LatentEditError("a generator alone has no tags; give samples that are tagged, or leave tags out")
     if samples is not None and samples.taggers:
         known = select_tags(samples.tag_counts(tagger), samples.labelled(tagger), tags=tags)
         known = known if tags is not None else known[: recipe.most_tags]

@@ -5,12 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 from toy import ToyConditional, ToyGenerator, ToyTranslator
+from toy_prior import prior
 
 from latentedit import Direction, DirectionBank, Edit, Faces
 from latentedit.editing.sheets import edit_sheet, editors_sheet, moves_text
+from latentedit.errors import LatentEditError
 
 
 def direction(tag: str, seed: int) -> Direction:
@@ -41,6 +44,16 @@ def test_the_title_says_what_moves() -> None:
     told = moves_text(Edit("red_hair", 15, unit="raw"), bank, digits=".2f", between=", ")
     assert told == "+15.00 red_hair"
     assert moves_text([Edit("red_hair", 2, unit="latent"), "red_hair"], bank) == "+2 long red_hair +3 σ red_hair"
+
+
+def test_the_title_of_a_prior_has_no_sigma_and_says_where_goals_go() -> None:
+    assert moves_text("long_hair", prior()) == "+3 long_hair -3 short_hair"
+    told = moves_text([Edit("smile", goal=0.7), Edit("long_hair", goal="p90"), Edit("red_hair", -2)], prior())
+    assert told == "-2 red_hair smile to 0.7 long_hair to p90 away from short_hair"
+    sheet = edit_sheet(Faces(range(3)).prepare(g), prior(), Edit("smile", goal=0.7))
+    assert sheet.height == edit_sheet(Faces(range(3)).prepare(g), bank, "red_hair").height
+    with pytest.raises(LatentEditError, match="no strip"):
+        edit_sheet(Faces(range(3)).prepare(g), prior(), Edit("smile", goal=0.7), steps=3)
 
 
 def pixels(sheet: Image.Image) -> np.ndarray:
