@@ -10,6 +10,7 @@ import click
 
 from latentedit.cli.common import Context, cli, common, recorded_generator, refuse_existing
 from latentedit.cli.terminal import Progress
+from latentedit.errors import LatentEditError
 
 if TYPE_CHECKING:
     from latentedit.generators import Generator
@@ -51,7 +52,7 @@ def fit_prior(
     """
     refuse_existing(out, force)
     from latentedit import Prior, load_generator, open_samples
-    from latentedit.prior.fitting import PriorRecipe
+    from latentedit.prior.fitting import PriorRecipe, is_begun
 
     recipe = PriorRecipe(steps=steps, codes=codes, pictures=pictures, seed=seed)
     stored: Samples | None = None
@@ -72,13 +73,16 @@ def fit_prior(
             bars.setdefault(stage, Progress(STAGES[stage]))(done, total)
 
     source: Any = loaded if stored is None else stored
-    prior = replace(
-        Prior.fit(
+    out.parent.mkdir(parents=True, exist_ok=True)  # or it says so before the work
+    try:
+        fitted = Prior.fit(
             source, generator=loaded, tags=tags or None, tagger=tagger, recipe=recipe, state=out,
             device=context.device, progress=progress,
-        ),
-        generator_name=name,
-    )  # fmt: skip
+        )  # fmt: skip
+    except KeyboardInterrupt:
+        kept = "the same command goes on from what is kept" if is_begun(out) else "nothing was kept yet"
+        raise LatentEditError(f"interrupted; {kept}") from None
+    prior = replace(fitted, generator_name=name)
     prior.save(out)
     context.result(
         {

@@ -32,6 +32,7 @@ from latentedit.tensorfile import read_safetensors, write_safetensors
 Progress: TypeAlias = Callable[[str, int, int], None]
 """Called with what is being done ("look", "read", "draw", "learn"), how much of it is, and how much there is in all."""
 STATE = "latentedit.prior.fitting"
+KINDS = ("prepared", "flow")
 KEEP_EVERY = 60.0
 """Seconds between two states of the flow that are kept."""
 DRAWN_AT_ONCE = 2000
@@ -120,7 +121,7 @@ def learn(
     lesson = Lesson(
         velocity, Examples(x, _said(reader, x, known), regions, related), steps=recipe.steps,
         batch_size=recipe.batch_size, learning_rate=recipe.learning_rate, seed=recipe.seed,
-        autocast=faster_type(target),
+        autocast=torch.bfloat16 if prepared["bfloat16"] else None,
     )  # fmt: skip
     if (found := kept.read("flow")) is not None:
         lesson.take(found)
@@ -146,9 +147,14 @@ def learn(
     )  # fmt: skip
 
 
+def is_begun(state: Path) -> bool:
+    """Whether a stopped fit has kept anything."""
+    return any(_kept_path(state, kind).exists() for kind in KINDS)
+
+
 def forget(state: Path) -> None:
     """Remove what :func:`learn` kept."""
-    for kind in ("prepared", "flow"):
+    for kind in KINDS:
         _kept_path(state, kind).unlink(missing_ok=True)
 
 
@@ -191,6 +197,7 @@ def _prepare(
     """What is looked at, read and drawn before the flow is learned, as tensors."""
     said = lambda what: None if progress is None else (lambda done, total: progress(what, done, total))  # noqa: E731
     label, truncation = (None, 1.0) if samples is None else (samples.manifest.label, samples.manifest.truncation)
+    faster = faster_type(device)  # kept, as a busy machine may find another one when a stopped fit goes on
     cells = torch.empty(0, 0)
     if generator is not None and len(known.codes) and recipe.pictures and known.tags:
         cells = look(generator, known.codes[: recipe.pictures], label=label, progress=said("look"))
@@ -205,7 +212,7 @@ def _prepare(
     if known.tags:
         reader, reading = learn_to_read(
             x, known.scores, cells, known.tags, steps=recipe.reading_steps, hidden=recipe.hidden, seed=recipe.seed,
-            autocast=faster_type(device), progress=said("read"),
+            autocast=faster, progress=said("read"),
         )  # fmt: skip
     else:
         reader, reading = Reader.of_nothing(space.width), Reading(0, {}, {}, float("nan"))
@@ -220,6 +227,7 @@ def _prepare(
         "mean": space.mean, "axes": space.axes, "deviation": space.deviation, "drawn": drawn,
         "known": reader.known.cpu(), "cells.mean": reader.mean.cpu(), "cells.deviation": reader.deviation.cpu(),
         "regions": regions.to(torch.uint8), "looked": torch.tensor(len(cells)),
+        "bfloat16": torch.tensor(faster is torch.bfloat16),
         "reading": torch.tensor(list(text), dtype=torch.uint8),
     }  # fmt: skip
 

@@ -36,7 +36,7 @@ def fit(state: Path | None, *, recipe: PriorRecipe = TINY, stage: str = "", at: 
 
 @pytest.fixture(scope="module", autouse=True)
 def one_type() -> Iterator[None]:
-    """Which type is the faster one is tried, and may come out another way on a busy machine."""
+    """Which type is the faster one is tried, and may come out another way in the next fit."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fitting, "faster_type", lambda device: None)
         yield
