@@ -116,6 +116,7 @@ def test_the_wheel_holds_code_and_data_only(wheel: Path) -> None:
     assert {"latentedit/py.typed", "latentedit/pictures/templates/report.html"} <= names
     assert f"latentedit-{latentedit.__version__}.dist-info/licenses/LICENSE" in names
     assert not [name for name in names if "__pycache__" in name or name.endswith(".pyc")]
+    assert wheel.stat().st_size <= 32e6, "too heavy: half precision for weights, 32 levels for pictures"
 
 
 def test_the_wheel_installs_and_runs_elsewhere(wheel: Path, tmp_path: Path) -> None:
