@@ -344,10 +344,10 @@ class Prior:
 
     # ---- files
 
-    def save(self, path: str | Path) -> None:
-        """Write the prior to a safetensors file, atomically; the networks in half precision."""
+    def arrays(self) -> dict[str, np.ndarray]:
+        """All its numbers by name, as a file has them: the networks in half precision."""
         networks = {"velocity": self.velocity, "reader": self.reader.network}
-        arrays = {
+        arrays: dict[str, np.ndarray] = {
             f"{kind}.{name}": value.half().cpu().numpy()
             for kind, network in networks.items()
             for name, value in network.state_dict().items()
@@ -357,7 +357,11 @@ class Prior:
             "known": self.reader.known, "cells.mean": self.reader.mean, "cells.deviation": self.reader.deviation,
             "regions": self.regions, "related": self.related, "percentiles": self.percentiles,
         }  # fmt: skip
-        arrays |= {name: value.cpu().numpy() for name, value in own.items()}
+        return arrays | {name: value.cpu().numpy() for name, value in own.items()}
+
+    def save(self, path: str | Path) -> None:
+        """Write the prior to a safetensors file, atomically; the networks in half precision."""
+        arrays = self.arrays()
         metadata = {
             "format": FORMAT, "schema": str(SCHEMA), "generator_id": self.generator_id,
             "generator_name": self.generator_name, "tagger_id": self.tagger_id or "", "tags": json.dumps(self.tags),

@@ -33,15 +33,16 @@ class StudyEdit:
 
 @dataclass(frozen=True)
 class Method:
-    """A finder and how far its directions are followed.
+    """A finder, or an editor's file, and how far it is followed.
 
     Attributes:
         name: as tables show it.
-        finder: as ``fit-directions --finder`` takes it.
+        finder: as ``fit-directions --finder`` takes it; what the file is called, where it is a file.
         strength: of the positive tag, in ``unit``.
         opposite: of the negative tag; not used by edits without one.
         unit: sigma, latent or raw, as :mod:`latentedit.directions.direction` defines them.
         metrics: measured of it; None for all that the study measures.
+        file: of directions or a prior, which are measured as they are; None: the finder's are fitted.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Method:
     opposite: float = -1.0
     unit: str = "sigma"
     metrics: tuple[str, ...] | None = None
+    file: Path | None = None
 
     def edit(self, edit: StudyEdit, *, opposing: bool = True) -> Edit:
         """The edit as far as this method does it, with or without its opposing tag."""
@@ -238,7 +240,7 @@ def _protocol(top: _Table, folder: Path, full: bool) -> Protocol:
         perceptual=top.take("perceptual", str, Protocol.perceptual),
         metrics=top.words("metrics", METRICS, METRICS) or (), seed=top.take("seed", int, Protocol.seed),
         edits=tuple(_edit(_Table(e, "an [[edit]]")) for e in top.take("edit", list, [])),
-        methods=tuple(_method(_Table(m, "a [[method]]")) for m in top.take("method", list, [])),
+        methods=tuple(_method(_Table(m, "a [[method]]"), folder) for m in top.take("method", list, [])),
         sizes=larger if full else sizes,
         low=tags.number("low", Protocol.low), high=tags.number("high", Protocol.high),
         source=str(published.pop("source", "")), published=published,
@@ -259,10 +261,15 @@ def _edit(table: _Table) -> StudyEdit:
     return edit
 
 
-def _method(table: _Table) -> Method:
-    finder = table.take("finder", str)
+def _method(table: _Table, folder: Path) -> Method:
+    file = table.take("file", str, None)
+    if file is not None and "finder" in table.content:
+        finder = table.content["finder"]
+        raise LatentEditError(f"{table.what} names the finder {finder!r} and the file {file!r}; name one of the two")
+    finder = table.take("finder", str) if file is None else file
     method = Method(
-        name=table.take("name", str, finder), finder=finder, strength=table.number("strength", Method.strength),
+        name=table.take("name", str, finder), finder=finder, file=None if file is None else _path(file, folder),
+        strength=table.number("strength", Method.strength),
         opposite=table.number("opposite", Method.opposite), unit=table.take("unit", str, Method.unit),
         metrics=table.words("metrics", METRICS, None),
     )  # fmt: skip
@@ -298,9 +305,13 @@ def _pictures(table: _Table, folder: Path) -> dict[str, Path]:
     found = {}
     for name in ("train", "test", "target"):
         if (text := table.take(name, str, None)) is not None:
-            found[name] = shipped(text.removeprefix("shipped:")) if text.startswith("shipped:") else folder / text
+            found[name] = _path(text, folder)
     table.end()
     return found
+
+
+def _path(text: str, folder: Path) -> Path:
+    return shipped(text.removeprefix("shipped:")) if text.startswith("shipped:") else folder / text
 
 
 def _selfie2anime(folder: Path) -> dict[str, Path]:

@@ -22,6 +22,7 @@ from latentedit.directions import fit_directions
 from latentedit.directions.bank import DirectionBank
 from latentedit.directions.edits import DEFAULT_RATIO, Edit
 from latentedit.directions.moments import Moments
+from latentedit.editing.editors import EditorFile, open_editor
 from latentedit.editing.faces import Faces
 from latentedit.errors import DamagedFileError, LatentEditError
 from latentedit.files import atomic_write, file_name, sha256_of
@@ -41,6 +42,7 @@ from latentedit.metrics.frechet_distance import FrechetStatistics
 from latentedit.metrics.rescoring import Rescoring, rescore
 from latentedit.metrics.scoring import along
 from latentedit.pictures.images import PictureFolder
+from latentedit.prior.prior import Prior
 from latentedit.samples.contents import Contents
 from latentedit.samples.sampling import sample
 from latentedit.samples.store import Samples
@@ -63,7 +65,7 @@ class Measured:
     Attributes:
         protocol: of the study.
         samples: that directions were fitted on.
-        banks: finder → its directions.
+        banks: finder → its directions; file → the editor in it.
         judge: tags, thresholds and id of who scored.
         scores: method → scores ``before`` (n, k), ``opposed`` (t, n, k) and ``alone`` (t, n, k), rows in the order of
             :meth:`Study.edits_of`; ``groups`` (n,) where pictures share contents; and how the pictures of both look, as
@@ -78,7 +80,7 @@ class Measured:
 
     protocol: Protocol
     samples: Samples
-    banks: Mapping[str, DirectionBank]
+    banks: Mapping[str, EditorFile]
     judge: Tagger
     scores: Mapping[str, Arrays]
     curves: Mapping[str, Arrays]
@@ -92,12 +94,12 @@ class Measured:
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
 
-def edits_of(protocol: Protocol, bank: DirectionBank) -> list[str]:
-    """Names of the edits whose tags a bank holds, in the protocol's order."""
+def edits_of(protocol: Protocol, bank: EditorFile) -> list[str]:
+    """Names of the edits whose tags an editor knows, in the protocol's order."""
     return [
         e.name
         for e in protocol.edits
-        if e.positive in bank and (e.negative is None or e.negative in bank)
+        if e.positive in bank.tags and (e.negative is None or e.negative in bank.tags)
     ]  # fmt: skip
 
 
@@ -145,6 +147,11 @@ class Study:
         if "natural" in protocol.metrics:
             features = self.networks.get("features", protocol.features)
             self.natural, self.natural_note = natural_networks(self.judge, features, device=device)
+        self.files: dict[str, EditorFile] = {}
+        for method in protocol.methods:
+            if method.file is not None:
+                self.files[method.finder] = open_editor(method.file)
+                self.files[method.finder].check_generator(self.generator)
         if out is not None:
             self._claim()
 
@@ -204,8 +211,8 @@ class Study:
 
     # ---- the steps
 
-    def _fit(self) -> tuple[Samples, dict[str, DirectionBank]]:
-        """Samples, and the directions of every finder."""
+    def _fit(self) -> tuple[Samples, dict[str, EditorFile]]:
+        """Samples, and the directions of every finder, or the editor in its file."""
         p = self.protocol
         samples = sample(
             self.generator, self.out / "samples", tagger=self.tagger, n=p.sizes.samples, contents=p.train,
@@ -217,10 +224,13 @@ class Study:
         common = select_tags(counts, samples.labelled(), low=p.low, high=p.high)
         tags = select_tags(counts, samples.labelled(), tags=[*dict.fromkeys([*named, *common])])
         moments = Moments.from_samples(samples, tags=tags)
-        banks: dict[str, DirectionBank] = {}
+        banks: dict[str, EditorFile] = {}
         finders = list(dict.fromkeys(m.finder for m in p.methods))
         for i, finder in enumerate(finders):
             self._during("fit")(i, len(finders))
+            if finder in self.files:
+                banks[finder] = self.files[finder]
+                continue
             path = self.out / "directions" / f"{file_name(finder)}.safetensors"
             found = fit_directions(moments, finder=finder, generator=self.generator)
             banks[finder] = DirectionBank(list(found), generator_name=p.generator)
@@ -229,7 +239,7 @@ class Study:
         self._during("fit")(len(finders), len(finders))
         return samples, banks
 
-    def _own(self, banks: Mapping[str, DirectionBank]) -> OwnPictures | None:
+    def _own(self, banks: Mapping[str, EditorFile]) -> OwnPictures | None:
         """The generator's own pictures, among whose carriers edited ones are natural or not."""
         p = self.protocol
         methods = p.methods_of("natural")
@@ -257,7 +267,7 @@ class Study:
             _part(found, "features "), found.get("groups"), self.natural, settings,
         )  # fmt: skip
 
-    def _scores(self, method: Method, bank: DirectionBank, own: OwnPictures | None) -> Arrays:
+    def _scores(self, method: Method, bank: EditorFile, own: OwnPictures | None) -> Arrays:
         """Scores before and after a method's edits, with and without the opposing tag, and how the pictures look."""
         edits = [e for e in self.protocol.edits if e.name in edits_of(self.protocol, bank)]
         both = [*(method.edit(e) for e in edits), *(method.edit(e, opposing=False) for e in edits)]
@@ -276,7 +286,7 @@ class Study:
 
         return self._kept(f"rescoring-{method.name}", settings, compute)
 
-    def _curves(self, finder: str, bank: DirectionBank) -> Arrays:
+    def _curves(self, finder: str, bank: EditorFile) -> Arrays:
         """Scores before and after every edit at every strength, with the opposing tag at a third."""
         strengths = self.protocol.sizes.curve_strengths
         edits = [e for e in self.protocol.edits if e.name in edits_of(self.protocol, bank)]
@@ -294,12 +304,15 @@ class Study:
 
         return self._kept(f"curves-{finder}", settings, compute)
 
-    def _dci(self, samples: Samples, banks: Mapping[str, DirectionBank]) -> Arrays:
+    def _dci(self, samples: Samples, banks: Mapping[str, EditorFile]) -> Arrays:
         """DCI of the codes' places along each finder's directions."""
-        first, *rest = banks.values()
+        lines = {finder: bank for finder, bank in banks.items() if isinstance(bank, DirectionBank)}
+        if not lines:
+            return {}
+        first, *rest = lines.values()
         tags = [tag for tag in first.tags if all(tag in bank for bank in rest)]
         found = {}
-        for i, (finder, bank) in enumerate(banks.items()):
+        for i, (finder, bank) in enumerate(lines.items()):
             shared = DirectionBank([bank[tag] for tag in tags])
             settings = self._settings(bank=shared, samples=samples.fingerprint())
 
@@ -308,11 +321,11 @@ class Study:
                 return {"dci": np.array([d.disentanglement, d.completeness, d.informativeness])}
 
             found[finder] = self._kept(f"dci-{finder}", settings, compute)["dci"]
-            self._during("DCI")(i + 1, len(banks))
+            self._during("DCI")(i + 1, len(lines))
         return found
 
     def _rescored(
-        self, step: str, bank: DirectionBank, edits: Sequence[Edit], pictures: int, own: OwnPictures | None = None
+        self, step: str, bank: EditorFile, edits: Sequence[Edit], pictures: int, own: OwnPictures | None = None
     ) -> Rescoring:
         """Scores before and after, and looks; intervals are worked out later."""
         return rescore(
@@ -324,7 +337,7 @@ class Study:
         """The first faces that are measured: a seed each, and the test pictures in turn."""
         return Faces(seeds=range(self.protocol.seed, self.protocol.seed + pictures), content=self.test)
 
-    def moves(self, metric: str, banks: Mapping[str, DirectionBank]) -> dict[str, Move]:
+    def moves(self, metric: str, banks: Mapping[str, EditorFile]) -> dict[str, Move]:
         """The moves that a metric is measured of."""
         return {
             key_of(method, e.name): along(banks[method.finder], method.edit(e))
@@ -333,7 +346,7 @@ class Study:
             if e.name in edits_of(self.protocol, banks[method.finder])
         }
 
-    def _pictures(self, banks: Mapping[str, DirectionBank]) -> tuple[Arrays, Arrays, np.ndarray | None]:
+    def _pictures(self, banks: Mapping[str, EditorFile]) -> tuple[Arrays, Arrays, np.ndarray | None]:
         """Features of edited pictures, how far they are from the unedited ones, and features of the real pictures."""
         p, network = self.protocol, self.networks.get("features")
         if network is None or p.target is None:
@@ -362,7 +375,7 @@ class Study:
         found = self._kept("fid", settings, compute)
         return _part(found, "features "), _part(found, "apart "), targets
 
-    def _domain(self, banks: Mapping[str, DirectionBank], targets: np.ndarray | None) -> Arrays:
+    def _domain(self, banks: Mapping[str, EditorFile], targets: np.ndarray | None) -> Arrays:
         """DFID of every source picture; each picture is kept as soon as it is done."""
         p = self.protocol
         if "dfid" not in p.metrics or targets is None or p.test is None:
@@ -390,7 +403,7 @@ class Study:
             self._during("DFID pictures")(i + 1, count)
         return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
 
-    def _diversity(self, banks: Mapping[str, DirectionBank]) -> Arrays:
+    def _diversity(self, banks: Mapping[str, EditorFile]) -> Arrays:
         """LPIPS between random styles of each source picture."""
         p, network = self.protocol, self.networks.get("perceptual")
         if network is None:
@@ -424,13 +437,13 @@ class Study:
         return arrays
 
     def _settings(self, **more: Any) -> dict[str, Any]:
-        """What a measurement on generated pictures depends on, a bank by its directions."""
-        if isinstance(bank := more.get("bank"), DirectionBank):
+        """What a measurement on generated pictures depends on, a bank by its directions, a prior by its networks."""
+        if isinstance(bank := more.get("bank"), EditorFile):
             more["bank"] = _fingerprint(bank)
         contents = None if self.test is None else list(self.test.source.pictures)
         return {"generator": self.generator.id, "seed": self.protocol.seed, "contents": contents, **more}
 
-    def _recipe(self, metric: str, banks: Mapping[str, DirectionBank]) -> list[Any]:
+    def _recipe(self, metric: str, banks: Mapping[str, EditorFile]) -> list[Any]:
         """What the moves of a metric depend on."""
         return [
             [
@@ -444,7 +457,7 @@ class Study:
             for m in self.protocol.methods_of(metric)
         ]
 
-    def _provenance(self, samples: Samples, banks: Mapping[str, DirectionBank]) -> dict[str, Any]:
+    def _provenance(self, samples: Samples, banks: Mapping[str, EditorFile]) -> dict[str, Any]:
         import torch
 
         p = self.protocol
@@ -457,7 +470,7 @@ class Study:
             "natural": {"networks": [*self.natural], "note": self.natural_note},
             "samples": {"rows": samples.rows, "seeds": [0, samples.rows - 1]},
             "directions": {
-                finder: {"sha256": _fingerprint(bank), "tags": list(bank.tags), "params": next(iter(bank)).params}
+                finder: {"sha256": _fingerprint(bank), "tags": list(bank.tags), "params": _params(bank)}
                 for finder, bank in banks.items()
             },
             "first_seed": p.seed,
@@ -476,12 +489,22 @@ class Study:
         return report
 
 
-def _fingerprint(bank: DirectionBank) -> str:
-    """12 hexadecimal digits over the directions' tags, vectors and units."""
+def _fingerprint(bank: EditorFile) -> str:
+    """12 hexadecimal digits over the directions' tags, vectors and units, or a prior's tags and numbers."""
     digest = hashlib.sha256()
+    if isinstance(bank, Prior):
+        digest.update(json.dumps(bank.tags).encode())
+        for values in bank.arrays().values():
+            digest.update(values.tobytes())
+        return digest.hexdigest()[:12]
     for d in bank:
         digest.update(f"{d.tag} {d.sigma!r} {d.coefficient_norm!r}".encode() + d.vector.numpy().tobytes())
     return digest.hexdigest()[:12]
+
+
+def _params(bank: EditorFile) -> Any:
+    """How it was fitted."""
+    return bank.about.get("recipe") if isinstance(bank, Prior) else next(iter(bank)).params
 
 
 def _part(arrays: Arrays, prefix: str) -> Arrays:

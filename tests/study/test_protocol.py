@@ -90,6 +90,15 @@ def test_folders_are_relative_to_the_file(tmp_path):
     assert p.target == tmp_path / "real" and p.test == shipped("data/contents")
 
 
+def test_a_method_may_be_a_file(tmp_path):
+    path = written(tmp_path, MINIMAL + '[[method]]\nfile = "own/prior.safetensors"\nname = "prior"\n')
+    method = read_protocol(path).methods[1]
+    assert (method.name, method.finder) == ("prior", "own/prior.safetensors")
+    assert method.file == tmp_path / "own" / "prior.safetensors"
+    path = written(tmp_path, MINIMAL + '[[method]]\nfile = "shipped:directions/avatar.safetensors"\n')
+    assert read_protocol(path).methods[1].file == shipped("directions/avatar.safetensors")
+
+
 def test_the_layout_of_selfie2anime(tmp_path):
     source = list_pictures(shipped("data/contents"))[0].read_bytes()
     for name in ("trainA", "testA", "trainB", "testB"):
@@ -122,6 +131,8 @@ def test_parts_can_be_changed(tmp_path):
         (('generator = "avatar"', 'generatr = "avatar"\ngenerator = "avatar"'), "unknown key of the study 'generatr'"),
         (('[[method]]\nfinder = "lasso"', ""), r"at least one \[\[method\]\]"),
         (('[[edit]]\npositive = "smile"', ""), r"at least one \[\[edit\]\]"),
+        (('finder = "lasso"', 'finder = "lasso"\nfile = "a.safetensors"'), "name one of the two"),
+        (('finder = "lasso"', 'name = "x"'), "has no 'finder'"),
         (('finder = "lasso"', 'finder = "lasso"\nstrength = 0'), "is 0, which edits nothing"),
         (('finder = "lasso"', 'finder = "lasso"\nunit = "miles"'), "unknown unit 'miles'"),
         (('finder = "lasso"', 'finder = "lasso"\nstrength = true'), "must be a number"),

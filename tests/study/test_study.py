@@ -6,14 +6,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+import toy_prior
 from PIL import Image
 from toy import ToyTagger, ToyTranslator
 from toy_features import Pool
 
 import latentedit.study.run as study_module
-from latentedit import DirectionBank, Faces, rescore
+from latentedit import DirectionBank, Faces, Prior, rescore
 from latentedit.directions.edits import Edit
-from latentedit.errors import LatentEditError
+from latentedit.errors import DamagedFileError, LatentEditError, MismatchError
 from latentedit.metrics import dfid, fid
 from latentedit.metrics.frechet_distance import FrechetStatistics
 from latentedit.metrics.perceptual import pairwise_lpips
@@ -227,6 +228,34 @@ def test_edits_whose_tag_no_finder_found_are_left_out(protocol, tmp_path):
     odd = replace(protocol, metrics=("rescoring",), edits=(*protocol.edits, StudyEdit("odd", "mustache")))
     with pytest.raises(LatentEditError, match="mustache"):
         evaluate(odd, tmp_path / "out")
+
+
+def test_a_file_is_measured_as_it_is(protocol, tmp_path, monkeypatch):
+    files = (Method("flow", "prior", file=toy_prior.saved()), Method("line", "linear"))
+    plain = replace(
+        protocol, generator="torch:toy:ToyGenerator", test=None, train=None, methods=files,
+        metrics=("rescoring", "curves", "dci"),
+    )  # fmt: skip
+    results = evaluate(plain, tmp_path / "out")
+    direct = rescore(
+        toy_prior.generator, study_module.load_tagger("torch:toy:ToyTagger"), Prior.load(toy_prior.saved()),
+        ["short_hair", "smile"], range(SEED, SEED + 30), n_boot=100,
+    )  # fmt: skip
+    assert np.allclose(results.rescorings["flow"][0].mean, direct.mean, atol=1e-5)
+    assert set(results.curves) == {"prior", "linear"} and set(results.dci) == {"linear"}
+    assert results.provenance["directions"]["prior"]["params"]["steps"] == 300
+    seen = counted(monkeypatch)
+    assert np.allclose(evaluate(plain, tmp_path / "out").rescorings["flow"][0].mean, direct.mean, atol=1e-5)
+    assert seen[0] < 100  # nothing is measured again but what the report shows
+    alone = replace(plain, methods=files[:1], metrics=("rescoring", "dci"))
+    assert evaluate(alone, tmp_path / "alone").dci == {}
+    replace(toy_prior.prior(), generator_id="another").save(tmp_path / "other.safetensors")
+    with pytest.raises(MismatchError, match="fit-prior"):
+        other = replace(files[0], file=tmp_path / "other.safetensors")
+        evaluate(replace(plain, methods=(other,)), tmp_path / "other")
+    with pytest.raises(DamagedFileError, match="no such file"):
+        evaluate(replace(plain, methods=(Method("x", "x", file=tmp_path / "x"),)), tmp_path / "other")
+    assert not (tmp_path / "other").exists()
 
 
 def test_the_plan_counts_what_is_decoded(protocol, tmp_path, monkeypatch):
