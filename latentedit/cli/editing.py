@@ -73,9 +73,10 @@ def edit_options(*, required: bool = False) -> Callable[[Command], Command]:
     options = [
         click.option(
             "--tag", "texts", multiple=True, required=required, metavar="EDIT",
-            help="what to add: a tag, or as in 'long_hair=2 -short_hair/3 @0-3'; repeat it for several",
+            help="what to add: a tag, or as in 'long_hair=2 -short_hair/3 @0-3', by a prior also 'smile>0.8 !glasses'; "
+            "repeat it for several",
         ),
-        click.option("--strength", type=float, help="in σ; negative goes the other way  [default: 3]"),
+        click.option("--strength", type=float, help="of lines in σ; negative goes the other way  [default: 3]"),
         click.option(
             "--opposite", metavar="TAG[:RATIO]",
             help="tag to take away  [default: the tag's usual opposite, if it has one]",
