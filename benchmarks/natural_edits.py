@@ -26,7 +26,6 @@ from latentedit.files import jsonable
 from latentedit.metrics import draw_own, natural_networks
 from latentedit.metrics.axioms import check_axioms
 from latentedit.metrics.elsewhere import rows_of
-from latentedit.prior.transport import Transport
 
 TAGS = (
     "long_hair", "short_hair", "open_mouth", "closed_mouth", "closed_eyes", "open_eyes", "glasses", "blue_hair",
@@ -43,7 +42,7 @@ def editors(options: argparse.Namespace, generator: Any) -> dict[str, Any]:
         lines = next(one for one in found.values() if isinstance(one, le.DirectionBank))
         found["line, settled"] = le.Settled(lines, le.Prior.load(options.settled))
     if options.transport:
-        found["Gaussian transport"] = Transport.fit(options.transport, layers=generator.layers)
+        found["Gaussian transport"] = le.Transport.fit(options.transport, layers=generator.layers)
     return found
 
 

@@ -14,7 +14,7 @@ _HOME = {
     "sample": "samples.sampling", "tag": "samples.tagging",
     "Moments": "directions.moments", "Direction": "directions.direction", "DirectionBank": "directions.bank",
     "TagPair": "directions.pairs", "fit_directions": "directions.finder", "register_finder": "directions.finder",
-    "Edit": "directions.edits", "Prior": "prior.prior", "Settled": "prior.settled",
+    "Edit": "directions.edits", "Prior": "prior.prior", "Settled": "prior.settled", "Transport": "prior.transport",
     "Faces": "editing.faces", "edit": "editing.editor", "load_default": "editing.editors",
     "rescore": "metrics.rescoring", "evaluate": "study.report",
 }  # fmt: skip

@@ -1,7 +1,7 @@
 """The whole job at once: sample, fit every finder, edit, re-score, report.
 
 The figures follow the 2022 study (its figures 5.1 to 5.3: hair, mouth and eyes, with and without
-the opposing tag); the report adds the full re-scoring matrix of every finder.
+the opposing tag); the report adds the generator's shipped prior, and the full re-scoring matrix of every editor.
 """
 
 from __future__ import annotations
@@ -14,16 +14,17 @@ import torch
 from torch import Tensor
 
 from latentedit.directions import fit_directions
-from latentedit.directions.bank import DirectionBank
 from latentedit.directions.edits import DEFAULT_STRENGTH, Edit
 from latentedit.directions.moments import Moments
 from latentedit.directions.pairs import TagRelations
+from latentedit.editing.editor import Editor
 from latentedit.files import atomic_write
 from latentedit.generators import Generator, load_generator
 from latentedit.metrics import Rescoring, rescore
 from latentedit.metrics.carriers import draw_own, natural_networks
 from latentedit.pictures.images import grid
 from latentedit.pictures.report import Figure, Section, Table, heat_map, write_report
+from latentedit.prior.prior import Prior
 from latentedit.samples.sampling import sample
 from latentedit.samples.store import Samples
 from latentedit.study.columns import READING as LOOKS
@@ -33,6 +34,7 @@ from latentedit.taggers import load_tagger
 EDITS = ("long_hair", "open_mouth", "closed_eyes")
 MATRIX = (*EDITS, "short_hair", "closed_mouth", "open_eyes", "red_hair", "smile", "glasses", "dark_skin")
 FINDERS = ("linear", "lasso", "svd", "sefa")
+PRIOR = "prior"
 FIRST_UNSEEN = 1_000_000
 OWN = 1_000
 """Own pictures drawn at most, to see what is natural."""
@@ -79,37 +81,42 @@ def demo(
         generator_name="avatar", tagger_name="avatar",
     )  # fmt: skip
     moments = Moments.from_samples(samples)
-    banks: dict[str, DirectionBank] = {}
+    editors: dict[str, Editor] = {}
     with_opposite: dict[str, Rescoring] = {}
     without_opposite: dict[str, Rescoring] = {}
     for i, finder in enumerate(FINDERS):
         during("fit")(i, len(FINDERS))
-        banks[finder] = fit_directions(moments, finder=finder, generator=generator)
-        banks[finder].save(out / f"{finder}.safetensors")
+        bank = fit_directions(moments, finder=finder, generator=generator)
+        bank.save(out / f"{finder}.safetensors")
+        editors[finder] = bank
     during("fit")(len(FINDERS), len(FINDERS))
+    editors[PRIOR] = Prior.load_default(generator)
     networks, natural_note = natural_networks(tagger, device=device)
     own = draw_own(
         generator, tagger, EDITS, unseen, networks=networks, most=OWN, batch_size=batch_size,
         progress=during("own pictures"),
     )  # fmt: skip
-    for finder, bank in banks.items():
+    for name, editor in editors.items():
         for tags, opposite, results in ((MATRIX, "auto", with_opposite), (EDITS, None, without_opposite)):
-            results[finder] = rescore(
-                generator, tagger, bank, [Edit(tag, opposite=opposite) for tag in tags if tag in bank], unseen,
+            if name == PRIOR and opposite is None:
+                continue  # a prior leaves an opposite that it is not told of to the flow: nothing to see
+            results[name] = rescore(
+                generator, tagger, editor, [Edit(tag, opposite=opposite) for tag in tags if tag in editor.tags], unseen,
                 batch_size=batch_size, own=own if opposite else None,
-                progress=during(f"re-score {finder}{'' if opposite else ', no opposite'}"),
+                progress=during(f"re-score {name}{'' if opposite else ', no opposite'}"),
             )  # fmt: skip
     sections = [
         _samples_section(samples),
-        *(_edit_section(generator, banks, tag, with_opposite["lasso"], out) for tag in EDITS),
-        _strength_section(generator, banks["lasso"], out),
+        *(_edit_section(generator, editors, tag, with_opposite["lasso"], out) for tag in EDITS),
+        _strength_section(generator, editors, out),
         _matrix_section(with_opposite),
         _table_section(with_opposite, without_opposite, natural_note),
         _commands_section(n),
     ]
     summary = (
         f"{n} random faces of the bundled generator, tagged; {len(FINDERS)} finders looked for one direction per tag; "
-        f"hair, mouth and eyes edited at {DEFAULT_STRENGTH:g} σ and measured on {measured} faces that no finder saw."
+        f"hair, mouth and eyes edited at {DEFAULT_STRENGTH:g} σ, and by the prior that ships, and measured on "
+        f"{measured} faces that no finder saw."
     )
     return write_report(out / "report.html", "latentedit: sliders found in a generator", sections, summary=summary)
 
@@ -131,20 +138,20 @@ def _faces_lacking(rescoring: Rescoring, tag: str) -> Sequence[int]:
 
 
 def _edit_section(
-    generator: Generator, banks: dict[str, DirectionBank], tag: str, rescoring: Rescoring, out: Path
+    generator: Generator, editors: dict[str, Editor], tag: str, rescoring: Rescoring, out: Path
 ) -> Section:
     codes = generator.sample_codes(_faces_lacking(rescoring, tag))
     opposed = TagRelations.load().opposite_of(tag)
     pictures, labels = [generator.decode(codes)], ["original"]
-    for finder, bank in banks.items():
-        if tag not in bank:
+    for editor_name, editor in editors.items():
+        if tag not in editor.tags:
             continue
-        pair = opposed if opposed and opposed.negative in bank else None
+        pair = opposed if opposed and opposed.negative in editor.tags else None
         for opposite, name in (("auto", f"+ {tag} − {pair.negative}" if pair else f"+ {tag}"), (None, f"+ {tag}")):
-            if opposite is None and pair is None:
+            if opposite is None and (pair is None or editor_name == PRIOR):
                 continue
-            pictures.append(generator.decode(bank.edit(codes, Edit(tag, opposite=opposite))))
-            labels.append(f"{finder}: {name}")
+            pictures.append(generator.decode(editor.edit(codes, Edit(tag, opposite=opposite))))
+            labels.append(f"{editor_name}: {name}")
     sheet = grid(torch.cat(pictures), len(codes), row_labels=labels)
     with atomic_write(out / f"edit-{tag}.png") as temporary:
         sheet.save(temporary)
@@ -152,14 +159,19 @@ def _edit_section(
     return Section(tag.replace("_", " "), figures=[Figure(sheet, caption)])
 
 
-def _strength_section(generator: Generator, bank: DirectionBank, out: Path) -> Section:
+def _strength_section(generator: Generator, editors: dict[str, Editor], out: Path) -> Section:
     steps = (-3, -2, -1, 0, 1, 2, 3)
     codes = generator.sample_codes([FIRST_UNSEEN])
-    rows: list[Tensor] = [generator.decode(bank.edit(codes, Edit(tag, s))) for tag in EDITS for s in steps]
-    sheet = grid(torch.cat(rows), len(steps), row_labels=EDITS, column_labels=[f"{s:+d} σ" for s in steps])
+    shown = [(tag, name) for tag in EDITS for name in ("lasso", PRIOR)]
+    rows: list[Tensor] = [
+        generator.decode(editors[name].edit(codes, Edit(tag, s))) for tag, name in shown for s in steps
+    ]
+    labels = [f"{name}: {tag}" for tag, name in shown]
+    sheet = grid(torch.cat(rows), len(steps), row_labels=labels, column_labels=[f"{s:+d}" for s in steps])
     with atomic_write(out / "strengths.png") as temporary:
         sheet.save(temporary)
-    return Section("One face, seven strengths", figures=[Figure(sheet, "lasso directions with their opposing tags.")])
+    caption = "lasso directions with their opposing tags, in σ, and the prior."
+    return Section("One face, seven strengths", figures=[Figure(sheet, caption)])
 
 
 def _matrix_section(rescorings: dict[str, Rescoring]) -> Section:
@@ -192,8 +204,9 @@ def _table_section(
                 rise = [format(s.target, "+.2f"), cell(s.ceiling, 2)]
                 scores = [*rise, format(s.off_target, ".3f"), other, format(s.selectivity, ".1f")]
                 rows.append([target, finder, name, *scores, *look_cells(s, networks)])
-    rows.sort(key=lambda row: (EDITS.index(row[0]), FINDERS.index(row[1]), row[2]))
-    header = ["edit", "finder", "opposing tag", "target rises by", "ceiling", "others change by", "worst other"]
+    order = (*FINDERS, PRIOR)
+    rows.sort(key=lambda row: (EDITS.index(row[0]), order.index(row[1]), row[2]))
+    header = ["edit", "by", "opposing tag", "target rises by", "ceiling", "others change by", "worst other"]
     note = (
         "On faces that lack the tag. Others: mean absolute change of tags outside the target's own group. "
         f"Selectivity: target over others. {LOOKS} {natural_note}"
@@ -207,6 +220,8 @@ def _commands_section(n: int) -> Section:
         f"latentedit sample samples --n {n}",
         *(f"latentedit fit-directions samples --finder {finder}" for finder in FINDERS),
         *(f"latentedit edit --tag {tag} --directions directions/lasso.safetensors" for tag in EDITS),
+        "latentedit fit-prior samples",
+        *(f"latentedit edit --tag {tag} --prior directions/prior.safetensors" for tag in EDITS),
         "latentedit edit --tag red_hair --opposite black_hair --directions directions/lasso.safetensors",
     ]
     return Section("Do it again", "The same steps, one by one:", commands=commands)

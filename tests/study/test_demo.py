@@ -17,7 +17,7 @@ def test_the_demo_leaves_a_report_and_goes_on_from_what_is_there(tmp_path, monke
     steps = []
     report = demo(tmp_path / "demo", n=400, measured=24, progress=lambda step, done, total: steps.append(step))
     page = report.read_text(encoding="utf-8")
-    assert page.count("data:image/png;base64,") == len(EDITS) + 1 + len(FINDERS)
+    assert page.count("data:image/png;base64,") == len(EDITS) + 1 + len(FINDERS) + 1  # and the prior
     page = re.sub('data:image/png;base64,[^"]*', "", page)
     natural = ("natural (efficientnet-lite0)", "natural (judge)", "ceiling", "elsewhere")
     for word in ("latentedit fit-directions", "closed_eyes", "selectivity", *natural, *FINDERS):
@@ -59,9 +59,10 @@ def test_fewer_finders_and_faces_make_the_same_pages(tmp_path, monkeypatch):
         "fit",
         "own pictures",
         *(f"re-score {f}{o}" for f in module.FINDERS for o in ("", ", no opposite")),
+        "re-score prior",
     }
     page = report.read_text(encoding="utf-8")
-    assert page.count("<img") == len(module.EDITS) + 1 + len(module.FINDERS)
+    assert page.count("<img") == len(module.EDITS) + 1 + len(module.FINDERS) + 1
     for text in ("Re-scoring matrices", "Did the target move", "closed_eyes", "latentedit fit-directions"):
         assert text in page
     for name in (*(f"edit-{tag}.png" for tag in module.EDITS), "strengths.png", "lasso.safetensors"):
