@@ -30,7 +30,7 @@ def test_a_gaussian_becomes_the_other_by_the_shortest_way() -> None:
 def test_it_goes_to_the_carriers_and_back_to_the_lackers(transport: le.Transport) -> None:
     x = codes(64)
     before = scores(x, "smile").mean()
-    assert scores(transport.edit(x, "smile"), "smile").mean() > before + 0.1
+    assert scores(transport.edit(x, "smile"), "smile").mean() > before + 0.4
     assert scores(transport.edit(x, Edit("smile", -3)), "smile").mean() < before
     half, whole = (transport.edit(x, Edit("smile", s)) - x for s in (1.5, 3))
     assert torch.allclose(2 * half, whole, atol=1e-5)
