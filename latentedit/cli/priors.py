@@ -52,7 +52,7 @@ def fit_prior(
     """
     refuse_existing(out, force)
     from latentedit import Prior, load_generator, open_samples
-    from latentedit.prior.fitting import PriorRecipe, is_begun
+    from latentedit.prior.fitting import PriorRecipe, forget, is_begun
 
     recipe = PriorRecipe(steps=steps, codes=codes, pictures=pictures, seed=seed)
     stored: Samples | None = None
@@ -77,13 +77,14 @@ def fit_prior(
     try:
         fitted = Prior.fit(
             source, generator=loaded, tags=tags or None, tagger=tagger, recipe=recipe, state=out,
-            device=context.device, progress=progress,
+            device=context.device, batch_size=context.batch_size, progress=progress,
         )  # fmt: skip
     except KeyboardInterrupt:
         kept = "the same command goes on from what is kept" if is_begun(out) else "nothing was kept yet"
         raise LatentEditError(f"interrupted; {kept}") from None
     prior = replace(fitted, generator_name=name)
     prior.save(out)
+    forget(out)
     context.result(
         {
             "prior": str(out), "generator": prior.generator_id, "tagger": prior.tagger_id, "tags": list(prior.tags),

@@ -32,7 +32,7 @@ from latentedit.tensorfile import read_safetensors, write_safetensors
 Progress: TypeAlias = Callable[[str, int, int], None]
 """Called with what is being done ("look", "read", "draw", "learn"), how much of it is, and how much there is in all."""
 STATE = "latentedit.prior.fitting"
-KINDS = ("prepared", "flow")
+KINDS = ("looked", "drawn", "prepared", "flow")
 KEEP_EVERY = 60.0
 """Seconds between two states of the flow that are kept."""
 DRAWN_AT_ONCE = 2000
@@ -93,7 +93,8 @@ class Learned:
 
 def learn(
     samples: Samples | None, generator: Generator | None, *, tags: Sequence[str] | None, tagger: str | None,
-    relations: TagRelations, recipe: PriorRecipe, state: Path | None, device: str, progress: Progress | None,
+    relations: TagRelations, recipe: PriorRecipe, state: Path | None, device: str, batch_size: int,
+    progress: Progress | None,
 ) -> Learned:  # fmt: skip
     """Fit; arguments as of :meth:`latentedit.prior.prior.Prior.fit`, ``state`` without suffix."""
     if samples is not None and generator is not None:
@@ -109,13 +110,23 @@ def learn(
          None if samples is None else samples.fingerprint(scores=bool(known.tags)), str(target)]
     )  # fmt: skip
     kept = _Kept(state, settings)
+    said = lambda what: None if progress is None else (lambda done, total: progress(what, done, total))  # noqa: E731
+    label, truncation = (None, 1.0) if samples is None else (samples.manifest.label, samples.manifest.truncation)
+    cells, drawn = torch.empty(0, 0), torch.empty(0, known.codes.shape[1])
+    if generator is not None and recipe.pictures and known.tags:
+        seen = known.codes[: recipe.pictures]
+        cells = kept.once(
+            "looked", lambda: look(generator, seen, label=label, batch_size=batch_size, progress=said("look"))
+        )
+    if generator is not None and recipe.codes:
+        drawn = kept.once("drawn", lambda: _draw(generator, recipe, label, truncation, said("draw")))
     prepared = kept.read("prepared")
     if prepared is None:
-        prepared = _prepare(samples, generator, known, related, recipe, target, progress)
+        prepared = _prepare(known, cells, drawn, related, recipe, target, said("read"))
         kept.write("prepared", prepared)
     space = CodeSpace(prepared["mean"], prepared["axes"], prepared["deviation"]).to(target)
     reader = _reader(prepared).to(target)
-    x = space.enter(torch.cat([known.codes, prepared["drawn"]]).to(target))
+    x = space.enter(torch.cat([known.codes, drawn]).to(target))
     regions = prepared["regions"].bool()
     velocity = _velocity(space.width, len(known.tags), regions.shape[1], recipe).to(target)
     lesson = Lesson(
@@ -137,12 +148,12 @@ def learn(
     reading = Reading(**json.loads(bytes(prepared["reading"].tolist()).decode()))
     about = {
         "latentedit": __version__, "recipe": asdict(recipe), "codes": len(x),
-        "samples": 0 if samples is None else len(samples), "pictures": int(prepared["looked"]),
+        "samples": 0 if samples is None else len(samples), "pictures": len(cells),
         "reading": asdict(reading), "poor": list(reading.poor),
         "loss": float(np.mean(lesson.losses[-1000:])) if lesson.losses else None,
     }  # fmt: skip
     return Learned(
-        known.tags, held, known.codes.shape[1] if len(known.codes) else prepared["drawn"].shape[1], space, reader,
+        known.tags, held, known.codes.shape[1], space, reader,
         lesson.finish(), regions.to(target), related.to(target), _percentiles(known).to(target), about,
     )  # fmt: skip
 
@@ -191,19 +202,11 @@ def _known(
 
 
 def _prepare(
-    samples: Samples | None, generator: Generator | None, known: Stored, related: Tensor, recipe: PriorRecipe,
-    device: torch.device, progress: Progress | None,
+    known: Stored, cells: Tensor, drawn: Tensor, related: Tensor, recipe: PriorRecipe, device: torch.device,
+    progress: Callable[[int, int], None] | None,
 ) -> dict[str, Tensor]:  # fmt: skip
-    """What is looked at, read and drawn before the flow is learned, as tensors."""
-    said = lambda what: None if progress is None else (lambda done, total: progress(what, done, total))  # noqa: E731
-    label, truncation = (None, 1.0) if samples is None else (samples.manifest.label, samples.manifest.truncation)
+    """What is read and worked out before the flow is learned, as tensors."""
     faster = faster_type(device)  # kept, as a busy machine may find another one when a stopped fit goes on
-    cells = torch.empty(0, 0)
-    if generator is not None and len(known.codes) and recipe.pictures and known.tags:
-        cells = look(generator, known.codes[: recipe.pictures], label=label, progress=said("look"))
-    drawn = torch.empty(0, known.codes.shape[1])
-    if generator is not None and recipe.codes:
-        drawn = _draw(generator, recipe, label, truncation, said("draw"))
     codes = torch.cat([known.codes, drawn])
     if len(codes) < 100:
         raise LatentEditError(f"there are {len(codes)} codes; a prior needs 100 or more, sample more")
@@ -212,7 +215,7 @@ def _prepare(
     if known.tags:
         reader, reading = learn_to_read(
             x, known.scores, cells, known.tags, steps=recipe.reading_steps, hidden=recipe.hidden, seed=recipe.seed,
-            autocast=faster, progress=said("read"),
+            autocast=faster, progress=progress,
         )  # fmt: skip
     else:
         reader, reading = Reader.of_nothing(space.width), Reading(0, {}, {}, float("nan"))
@@ -224,10 +227,9 @@ def _prepare(
     network = {f"reader.{name}": value.cpu() for name, value in reader.network.state_dict().items()}
     text = json.dumps(asdict(reading)).encode()
     return network | {
-        "mean": space.mean, "axes": space.axes, "deviation": space.deviation, "drawn": drawn,
+        "mean": space.mean, "axes": space.axes, "deviation": space.deviation,
         "known": reader.known.cpu(), "cells.mean": reader.mean.cpu(), "cells.deviation": reader.deviation.cpu(),
-        "regions": regions.to(torch.uint8), "looked": torch.tensor(len(cells)),
-        "bfloat16": torch.tensor(faster is torch.bfloat16),
+        "regions": regions.to(torch.uint8), "bfloat16": torch.tensor(faster is torch.bfloat16),
         "reading": torch.tensor(list(text), dtype=torch.uint8),
     }  # fmt: skip
 
@@ -304,6 +306,14 @@ class _Kept:
         metadata = {"format": STATE, "schema": "1", "settings": self.settings, "names": json.dumps(sorted(tensors))}
         arrays = {name: value.detach().cpu().numpy() for name, value in tensors.items()}
         write_safetensors(_kept_path(self.place, kind), arrays, metadata)
+
+    def once(self, kind: str, make: Callable[[], Tensor]) -> Tensor:
+        """A tensor that is kept, else made and kept."""
+        found = self.read(kind)
+        if found is None:
+            found = {kind: make()}
+            self.write(kind, found)
+        return found[kind]
 
     def read(self, kind: str) -> dict[str, Tensor] | None:
         if self.place is None or not (path := _kept_path(self.place, kind)).exists():

@@ -32,7 +32,7 @@ from latentedit.directions.pairs import TagRelations
 from latentedit.errors import DamagedFileError, LatentEditError, MismatchError
 from latentedit.generators.base import Generator
 from latentedit.prior.conditions import Condition, vector_width
-from latentedit.prior.fitting import PriorRecipe, Progress, forget, learn
+from latentedit.prior.fitting import PriorRecipe, Progress, learn
 from latentedit.prior.flow import carry, difference, guided
 from latentedit.prior.networks import Surrogate, Velocity
 from latentedit.prior.reading import Reader
@@ -113,6 +113,7 @@ class Prior:
         recipe: PriorRecipe | None = None,
         state: str | Path | None = None,
         device: str = "cpu",
+        batch_size: int = 32,
         progress: Progress | None = None,
     ) -> Prior:
         """Learn a prior; minutes on two cores.
@@ -126,9 +127,11 @@ class Prior:
             tagger: whose scores, when samples hold those of several.
             relations: which tags may change with which; the shipped ones when None.
             recipe: how.
-            state: where a stopped fit keeps what it has done, as ``.NAME.prepared`` and ``.NAME.flow`` beside that
-                file; removed at the end. None: nowhere.
+            state: the file that the prior will be saved to, beside which a stopped fit keeps what it has done
+                (``.NAME.drawn``, ``.NAME.flow``, ...); :func:`latentedit.prior.fitting.forget` removes that once the
+                prior is saved. None: nothing is kept.
             device: as in torch.
+            batch_size: pictures decoded at once.
             progress: called with (what is being done, how much of it is, how much there is).
 
         Raises:
@@ -139,17 +142,15 @@ class Prior:
         opened = open_samples(source) if isinstance(source, (str, Path)) else source
         samples = opened if isinstance(opened, Samples) else None
         generator = generator if isinstance(opened, Samples) else opened
-        place = None if state is None else Path(state)
         found = learn(
             samples, generator, tags=tags, tagger=tagger, relations=relations or TagRelations.load(),
-            recipe=recipe or PriorRecipe(), state=place, device=device, progress=progress,
+            recipe=recipe or PriorRecipe(), state=None if state is None else Path(state), device=device,
+            batch_size=batch_size, progress=progress,
         )  # fmt: skip
-        if place is not None:
-            forget(place)
         name = "" if samples is None else samples.manifest.generator or ""
+        layers = generator.layers if generator is not None else samples.manifest.layers if samples is not None else ()
         return cls(
-            found.tags, found.generator_id, found.dim,
-            () if generator is None else tuple(generator.layers), found.space, found.reader, found.velocity,
+            found.tags, found.generator_id, found.dim, tuple(layers), found.space, found.reader, found.velocity,
             found.regions, found.related, found.percentiles, name,
             samples.tagger_id(tagger) if samples is not None and found.tags else None, found.about,
         )  # fmt: skip
@@ -166,7 +167,8 @@ class Prior:
 
         Args:
             codes: (n, d) or (n, layers, d), floating point. Codes per slot are read by their mean over the slots.
-            edits: an edit, a tag, ``{tag: strength}``, or a list of them, which are asked for together.
+            edits: an edit, a tag, ``{tag: strength}``, or a list of them, which are asked for together; strengths of
+                one tag, and of a tag and its opposite, are added up.
 
         Returns:
             (n, d); (n, layers, d) when codes are per slot or an edit names layers. Dtype and device of ``codes``.
@@ -176,7 +178,7 @@ class Prior:
             LatentEditError: a strength that is a length in code space; something to keep that cannot be kept; codes of
                 a wrong shape or not finite.
         """
-        parts = Edit(edits).paired(self.tags).parts
+        parts = _added_up(Edit(edits).paired(self.tags).parts)
         for one in parts:
             self._check(one)
         check_codes(codes, self.dim, "a prior takes")
@@ -398,6 +400,8 @@ class Prior:
             shapes = (t["regions"].shape, t["related"].shape, t["percentiles"].shape, t["known"].shape)
             if shapes != ((len(tags), cells // 3), (len(tags), len(tags)), (101, len(tags)), (len(tags),)):
                 raise ValueError(f"tables of the shapes {[tuple(s) for s in shapes]} for {len(tags)} tags")
+            if not (space.deviation > 0).all():
+                raise ValueError("an axis without width")
             if space.axes.shape != (space.width, len(space.mean)):
                 raise ValueError(f"axes of the shape {tuple(space.axes.shape)}")
             return cls(
@@ -424,6 +428,28 @@ class Prior:
         raise LatentEditError(
             f"no prior of the generator {generator.id} comes with latentedit; run `latentedit fit-prior`"
         )
+
+
+def _added_up(parts: Sequence[Edit]) -> list[Edit]:
+    """Paired edits of which no two with a strength are of one tag, or of a tag and its opposite, in the same slots."""
+    found: dict[tuple[Any, ...], Edit] = {}
+    for i, one in enumerate(parts):
+        if one.goal is not None:
+            found[i,] = one
+            continue
+        strength = DEFAULT_STRENGTH if one.strength is None else one.strength
+        rest = (one.layers, one.keep, one.unit)
+        same = found.get((one.tag, *rest))
+        turned = found.get((one.opposite, *rest)) if one.opposite is not None else None
+        if turned is not None and turned.opposite == one.tag:
+            same, strength = turned, -strength
+        base = same or one
+        total = strength + (same.strength or 0.0 if same is not None else 0.0)
+        found[base.tag, *rest] = Edit(
+            base.tag, total, opposite=base.opposite, ratio=base.ratio, keep=base.keep, layers=base.layers,
+            unit=base.unit,
+        )  # fmt: skip
+    return list(found.values())
 
 
 def _tensor(value: np.ndarray) -> Tensor:

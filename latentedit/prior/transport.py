@@ -85,6 +85,18 @@ class Transport:
         if generator.id != self.generator_id:
             raise MismatchError(f"this transport fits the generator {self.generator_id}, not {generator.id}")
 
+    def moves(self, edits: EditLike) -> dict[str, float]:
+        """Tag to its strength; opposites are what carriers lack anyway.
+
+        Raises:
+            UnknownNameError: a tag that it does not know.
+            LatentEditError: a goal, or something to keep.
+        """
+        found: dict[str, float] = {}
+        for one in Edit(edits).resolve(self.tags).parts:
+            found[one.tag] = found.get(one.tag, 0.0) + (one.strength or 0.0)
+        return found
+
     def edit(self, codes: Tensor, edits: EditLike) -> Tensor:
         """Codes on their way to the carriers: the usual strength goes all of it; a negative one goes to the lackers.
 

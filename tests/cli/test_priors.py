@@ -100,10 +100,11 @@ def test_a_stopped_fit_goes_on(sampled: Run, monkeypatch: pytest.MonkeyPatch) ->
         step = Lesson.go_on
         patch.setattr(Lesson, "go_on", stop)
         assert "goes on from what is kept" in one_error(sampled(*FIT, "--quiet"))
-    assert not Path(PRIOR).exists() and len(list(Path("directions").iterdir())) == 2
+    assert not Path(PRIOR).exists() and len(list(Path("directions").iterdir())) == 4
     with monkeypatch.context() as patch:
         patch.setattr(fitting, "faster_type", lambda device: torch.bfloat16)  # found again, on a machine that is busy
         code, _, err = sampled(*FIT)
+    assert [path.name for path in Path("directions").iterdir()] == ["prior.safetensors"]
     assert code == 0 and "look at pictures: 40/40" not in err and "learn the flow: 8/12" in err
     found, whole = le.Prior.load(PRIOR), le.Prior.load("whole.safetensors")
     assert torch.equal(found.edit(codes(4), "smile"), whole.edit(codes(4), "smile")) and found.about == whole.about

@@ -271,3 +271,19 @@ def test_its_mean_steps_as_lines() -> None:
     assert bank.tags == p.tags and bank.generator_id == p.generator_id
     assert torch.allclose(bank.edit(x, {"smile": 3.0}).mean(0), p.edit(x, {"smile": 3.0}).mean(0), atol=1e-4)
     assert scores(bank.edit(x, {"smile": 3.0}), "smile").mean() > scores(x, "smile").mean() + 0.2
+
+
+def test_strengths_of_one_tag_and_of_a_tag_and_its_opposite_are_added_up() -> None:
+    x, p = codes(4), prior()
+    once = p.edit(x, Edit("smile", 2))
+    assert torch.allclose(p.edit(x, [Edit("smile", 3), Edit("smile", -1)]), once, atol=1e-5)
+    assert torch.equal(p.edit(x, [Edit("smile", 3), Edit("smile", -3)]), x)
+    assert torch.equal(p.edit(x, ["long_hair", "short_hair"]), x)
+    assert p.moves(["long_hair", "short_hair"]) == {"long_hair": 0.0, "short_hair": 0.0}
+    less = p.edit(x, [Edit("long_hair", 3), Edit("short_hair", 1)])
+    assert torch.allclose(less, p.edit(x, Edit("long_hair", 2)), atol=1e-5)
+
+
+def test_a_fit_without_the_generator_knows_its_slots_from_the_samples() -> None:
+    found = le.Prior.fit(samples(), recipe=TINY)
+    assert found.layers == generator.layers and found.about["pictures"] == 0
