@@ -81,6 +81,19 @@ def regions_of(scores: Tensor, cells: Tensor, related: Tensor) -> Tensor:
     return (effect > EFFECT) | (joined > 0)
 
 
+def widened(region: Tensor) -> Tensor:
+    """A region (c,) bool with the cells beside, above and below it."""
+    if not len(region):
+        return region
+    grid = region.view(SIDE, SIDE)
+    found = grid.clone()
+    found[1:] |= grid[:-1]
+    found[:-1] |= grid[1:]
+    found[:, 1:] |= grid[:, :-1]
+    found[:, :-1] |= grid[:, 1:]
+    return found.flatten()
+
+
 def random_masks(n: int, regions: Tensor, related: Tensor, random: torch.Generator) -> tuple[Tensor, Tensor]:
     """Which tags (n, k) and cells (n, c) are named for n examples of training, 1 or 0.
 

@@ -102,10 +102,12 @@ def samples_of(tag: str) -> np.ndarray:
 
 
 def test_what_is_kept_is_named_and_what_may_change_is_not() -> None:
-    x, p, said = codes(), prior(), []
-    handle = p.velocity.condition.register_forward_pre_hook(lambda module, given: said.append(given[0]))
+    x, p, said, calls = codes(), prior(), [], []
+    handle = p.velocity.condition.register_forward_pre_hook(lambda module, given: calls.append(given[0]))
     for keep in ((), "smile"):
+        calls.clear()
         p.edit(x, Edit("open_mouth", keep=keep))
+        said += calls[:2]  # of the first way that is tried
     handle.remove()
     named = [one[:, 6:12].bool() for one in said]  # own and new condition, without and with something to keep
     assert named[0].all() and named[2].all()
@@ -287,3 +289,23 @@ def test_strengths_of_one_tag_and_of_a_tag_and_its_opposite_are_added_up() -> No
 def test_a_fit_without_the_generator_knows_its_slots_from_the_samples() -> None:
     found = le.Prior.fit(samples(), recipe=TINY)
     assert found.layers == generator.layers and found.about["pictures"] == 0
+
+
+def test_a_face_that_has_what_is_asked_for_stays_and_others_go_the_least_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "REACHED", 0.8)  # the toy's scores hardly go further
+    x, p = codes(64), prior()
+    own = p.reader(p.space.enter(x)).scores[:, p.tags.index("smile")]
+    edited = p.edit(x, "smile")
+    stays = (edited == x).all(1)
+    assert torch.equal(stays, own >= module.REACHED) and 0 < stays.sum() < 64
+    asked = [Edit("smile").paired(p.tags).parts[0]]
+    ways, apart = p._least(p.space.enter(x), p.reader(p.space.enter(x)), asked)
+    reached = p._missing(p.space.enter(x) + apart, asked) == 0
+    assert torch.equal(ways < 0, stays) and reached[ways < 0].all() and reached[~stays].any()
+    for number in range(len(module.LADDER)):
+        rows = (ways > number).nonzero().flatten()  # each of these did not reach it by a lesser way
+        if len(rows):
+            lesser = p._apart(p.space.enter(x[rows]), p.reader(p.space.enter(x[rows])), [(1.0, asked[0])],
+                              torch.full_like(rows, number))  # fmt: skip
+            reached_by = p._missing(p.space.enter(x[rows]) + lesser, asked) == 0
+            assert not reached_by[reached[rows]].any()
