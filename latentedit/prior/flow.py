@@ -34,30 +34,56 @@ def carry(x: Tensor, start: float, end: float, velocity: Field, *, steps: int = 
     return x
 
 
-def difference(x: Tensor, own: Field, new: Field, *, steps: int = STEPS) -> Tensor:
-    """What coordinates (n, r) at t = 1 become, less themselves, when read back under one field and written by another.
+@dataclass(frozen=True, eq=False)
+class WayBack:
+    """The way of n codes back to noise under one field, so that it can be compared with other ways forth.
 
-    It is ``forth(back(x, own), new) - forth(back(x, own), own)`` without the last of the three: the way back is walked
-    once, and the way forth is a way beside it, of which only the distance is integrated (midpoint rule, in the same
-    places). Where the fields are one, nothing.
+    Attributes:
+        times: (2s + 1,) from 1 down to 0, the start and the middle of every midpoint step and the end.
+        places: (2s + 1, n, r) coordinates there.
+        velocities: (2s + 1, n, r) of the field there.
     """
-    times = torch.linspace(1, 0, steps + 1).tolist()
-    h = 1 / steps
-    way = []  # from t = 1 down: time, place and velocity, at the start and in the middle of each step
-    for now in times[:-1]:
-        first = own(x, x.new_full((len(x), 1), now))
-        middle = x - h / 2 * first
-        second = own(middle, x.new_full((len(x), 1), now - h / 2))
-        way.append(((now, x, first), (now - h / 2, middle, second)))
-        x = x - h * second
-    start = (0.0, x, own(x, x.new_zeros(len(x), 1)))
-    apart = torch.zeros_like(x)
-    for end, halfway in reversed(way):
-        pull = apart
-        for share, (t, place, velocity) in ((0.5, start), (1.0, halfway)):
-            pull = apart + share * h * (new(place + pull, x.new_full((len(x), 1), t)) - velocity)
-        apart, start = pull, end
-    return apart
+
+    times: tuple[float, ...]
+    places: Tensor
+    velocities: Tensor
+
+    @classmethod
+    def of(cls, x: Tensor, own: Field, *, steps: int = STEPS) -> WayBack:
+        """The way of coordinates (n, r) at t = 1."""
+        h, times, places, velocities = 1 / steps, [], [], []
+
+        def pass_by(place: Tensor, t: float) -> Tensor:
+            velocity = own(place, place.new_full((len(place), 1), t))
+            times.append(t)
+            places.append(place)
+            velocities.append(velocity)
+            return velocity
+
+        for t in torch.linspace(1, 0, steps + 1).tolist()[:-1]:
+            middle = x - h / 2 * pass_by(x, t)
+            x = x - h * pass_by(middle, t - h / 2)
+        pass_by(x, 0.0)
+        return cls(tuple(times), torch.stack(places), torch.stack(velocities))
+
+    def __getitem__(self, rows: Tensor) -> WayBack:
+        return WayBack(self.times, self.places[:, rows], self.velocities[:, rows])
+
+    def difference(self, new: Field) -> Tensor:
+        """What coordinates become, less themselves, when they come forth by another field: (n, r).
+
+        It is ``forth(noise, new) - forth(noise, own)`` without the last: the way forth is a way beside the way back,
+        of which only the distance is integrated (midpoint rule, in the same places). Where the fields are one, nothing.
+        """
+        h, last = 2 / (len(self.times) - 1), len(self.times) - 1
+        apart = torch.zeros_like(self.places[0])
+        for step in range(last, 0, -2):
+            pull = apart
+            for share, place in ((0.5, step), (1.0, step - 1)):
+                t = apart.new_full((len(apart), 1), self.times[place])
+                pull = apart + share * h * (new(self.places[place] + pull, t) - self.velocities[place])
+            apart = pull
+        return apart
 
 
 @dataclass(frozen=True, eq=False)

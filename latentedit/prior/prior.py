@@ -33,7 +33,7 @@ from latentedit.errors import DamagedFileError, LatentEditError, MismatchError
 from latentedit.generators.base import Generator
 from latentedit.prior.conditions import Condition, vector_width, widened
 from latentedit.prior.fitting import PriorRecipe, Progress, learn
-from latentedit.prior.flow import carry, difference, guided
+from latentedit.prior.flow import WayBack, carry, guided
 from latentedit.prior.networks import Surrogate, Velocity
 from latentedit.prior.reading import Reader
 from latentedit.prior.space import CodeSpace
@@ -247,18 +247,20 @@ class Prior:
             return None
         x = self.space.enter((codes.mean(1) if codes.ndim == 3 else codes).to(self.space.mean.device))
         own = self.reader(x)
-        ways, whole = self._least(x, own, [one for _, one in asked])
-        rows = ways >= 0
-        if any(share != 1 for share, _ in asked) and rows.any():
-            whole[rows] = self._apart(x[rows], own[rows], asked, ways[rows])
+        back = WayBack.of(x, guided(self.velocity, [self.velocity.condition(own.vector())], ()))
+        ways, whole = self._least(back, own, [one for _, one in asked])
+        rows = (ways >= 0).nonzero().flatten()
+        if any(share != 1 for share, _ in asked) and len(rows):
+            whole[rows] = self._apart(back[rows], own[rows], asked, ways[rows])
         return self.space.step(whole).to(codes)
 
-    def _least(self, x: Tensor, own: Condition, asked: Sequence[Edit]) -> tuple[Tensor, Tensor]:
+    def _least(self, back: WayBack, own: Condition, asked: Sequence[Edit]) -> tuple[Tensor, Tensor]:
         """For each code, the first way of :data:`LADDER` that reaches what is asked for, else the nearest to it.
 
         Returns:
             (n,) its number, -1 where the code has what is asked for as it is; (n, r) where it goes at full strength.
         """
+        x = back.places[0]
         nearest, chosen = self._missing(x, asked), torch.full((len(x),), -1, device=x.device)
         moved, open_ = torch.zeros_like(x), nearest > 0
         nearest[open_] = torch.inf  # staying is no answer where something is asked for
@@ -267,7 +269,7 @@ class Prior:
             if not len(rows):
                 break
             way = torch.full_like(rows, number)
-            apart = self._apart(x[rows], own[rows], [(1.0, one) for one in asked], way)
+            apart = self._apart(back[rows], own[rows], [(1.0, one) for one in asked], way)
             missing = self._missing(x[rows] + apart, asked)
             better = missing < nearest[rows]
             moved[rows[better]], chosen[rows[better]] = apart[better], number
@@ -290,8 +292,8 @@ class Prior:
                 found = torch.maximum(found, off * (off > (NEAR if one.goal is not None else 0)))
         return found
 
-    def _apart(self, x: Tensor, own: Condition, asked: Sequence[tuple[float, Edit]], ways: Tensor) -> Tensor:
-        """How far coordinates (n, r) go when edits are asked for, each at a share of its full strength, by the ways of
+    def _apart(self, back: WayBack, own: Condition, asked: Sequence[tuple[float, Edit]], ways: Tensor) -> Tensor:
+        """How far coordinates go when edits are asked for, each at a share of its full strength, by the ways of
         these numbers (n,): (n, r)."""
         conditions, now = [own], own
         shares: list[float] = []
@@ -303,9 +305,8 @@ class Prior:
                 conditions.append(now)
                 shares.append(share)
         embedded = [self.velocity.condition(one.vector()) for one in conditions]
-        pull = x.new_tensor([way.guidance for way in LADDER])[ways][:, None]
-        new = guided(self.velocity, embedded, [share * pull for share in shares])
-        return difference(x, guided(self.velocity, embedded[:1], ()), new)
+        pull = back.places.new_tensor([way.guidance for way in LADDER])[ways][:, None]
+        return back.difference(guided(self.velocity, embedded, [share * pull for share in shares]))
 
     def _change(self, now: Condition, one: Edit, ways: Tensor, asked: Sequence[Edit]) -> Condition:
         """A condition with one more edit: its tag and opposite as asked, what may change with them unnamed."""

@@ -16,6 +16,7 @@ import latentedit as le
 from latentedit import Edit
 from latentedit.errors import DamagedFileError, LatentEditError, MismatchError, UnknownNameError
 from latentedit.prior import prior as module
+from latentedit.prior.flow import WayBack, carry, guided
 from latentedit.tensorfile import read_safetensors, write_safetensors
 
 FORMAT, SCHEMA = module.FORMAT, module.SCHEMA
@@ -107,7 +108,7 @@ def test_what_is_kept_is_named_and_what_may_change_is_not() -> None:
     for keep in ((), "smile"):
         calls.clear()
         p.edit(x, Edit("open_mouth", keep=keep))
-        said += calls[:2]  # of the first way that is tried
+        said += calls[1:3]  # after the way back, of the first way forth that is tried
     handle.remove()
     named = [one[:, 6:12].bool() for one in said]  # own and new condition, without and with something to keep
     assert named[0].all() and named[2].all()
@@ -299,13 +300,26 @@ def test_a_face_that_has_what_is_asked_for_stays_and_others_go_the_least_way(mon
     stays = (edited == x).all(1)
     assert torch.equal(stays, own >= module.REACHED) and 0 < stays.sum() < 64
     asked = [Edit("smile").paired(p.tags).parts[0]]
-    ways, apart = p._least(p.space.enter(x), p.reader(p.space.enter(x)), asked)
-    reached = p._missing(p.space.enter(x) + apart, asked) == 0
+    at = p.space.enter(x)
+    said = p.reader(at)
+    back = WayBack.of(at, guided(p.velocity, [p.velocity.condition(said.vector())], ()))
+    ways, apart = p._least(back, said, asked)
+    reached = p._missing(at + apart, asked) == 0
     assert torch.equal(ways < 0, stays) and reached[ways < 0].all() and reached[~stays].any()
     for number in range(len(module.LADDER)):
         rows = (ways > number).nonzero().flatten()  # each of these did not reach it by a lesser way
         if len(rows):
-            lesser = p._apart(p.space.enter(x[rows]), p.reader(p.space.enter(x[rows])), [(1.0, asked[0])],
-                              torch.full_like(rows, number))  # fmt: skip
-            reached_by = p._missing(p.space.enter(x[rows]) + lesser, asked) == 0
-            assert not reached_by[reached[rows]].any()
+            lesser = p._apart(back[rows], said[rows], [(1.0, asked[0])], torch.full_like(rows, number))
+            assert not (p._missing(at[rows] + lesser, asked) == 0)[reached[rows]].any()
+
+
+def test_the_way_beside_is_there_and_back_and_forth() -> None:
+    p, x = prior(), prior().space.enter(codes(8))
+    said = p.reader(x)
+    own, new = said, replace(said, scores=1 - said.scores)
+    fields = [guided(p.velocity, [p.velocity.condition(c.vector())], ()) for c in (own, new)]
+    noise = carry(x, 1.0, 0.0, fields[0], steps=64)
+    exact = carry(noise, 0.0, 1.0, fields[1], steps=64) - carry(noise, 0.0, 1.0, fields[0], steps=64)
+    beside = WayBack.of(x, fields[0], steps=64).difference(fields[1])
+    assert torch.allclose(beside, exact, atol=2e-3 * float(exact.abs().max())) and exact.norm(dim=1).min() > 0.1
+    assert WayBack.of(x, fields[0]).difference(fields[0]).abs().max() < 1e-5
