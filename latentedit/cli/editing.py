@@ -238,7 +238,7 @@ def edit(
     from latentedit.editing.editor import moves_of
     from latentedit.editing.editors import kind_of
     from latentedit.editing.faces import Faces
-    from latentedit.editing.sheets import edit_sheet, moves_text
+    from latentedit.editing.sheets import edit_sheet, go_together, moves_text
     from latentedit.files import atomic_write, file_name
 
     generator, loaded, where = editor.load(context)
@@ -255,11 +255,17 @@ def edit(
     with atomic_write(out) as temporary:
         sheet.save(temporary, "PNG")
     whole, kind = Edit(edits), kind_of(loaded)
+    together = strip or go_together(whole)
+    told = "; ".join(moves_text(one, loaded, digits=".2f", between=", ") for one in ([whole] if together else edits))
+
+    def moves(some: Any) -> dict[str, float]:
+        return {tag: strength for (tag, _), strength in moves_of(loaded, some).items()}
+
     context.result(
         {
             "picture": str(out), "edit": str(whole), "editor": kind, "file": where,
-            "moves": {tag: strength for (tag, _), strength in moves_of(loaded, edits).items()},
+            "moves": moves(edits) if together else {str(one): moves(one) for one in edits},
             "goals": {one.tag: one.goal for one in edits if one.goal is not None},
         },
-        f"wrote {out}: {moves_text(whole, loaded, digits='.2f', between=', ')} ({kind}, {where})",
+        f"wrote {out}: {told} ({kind}, {where})",
     )  # fmt: skip

@@ -34,7 +34,7 @@ def edit_sheet(faces: PreparedFaces, editor: Editor, edits: EditLike, *, steps: 
     """
     whole, codes = Edit(edits), faces.all_codes()
     if steps is None:
-        variants = [*whole.parts, whole] if len(whole.parts) > 1 and _go_together(whole) else list(whole.parts)
+        variants = [*whole.parts, whole] if len(whole.parts) > 1 and go_together(whole) else list(whole.parts)
         rows = [faces.pictures(), *(faces.pictures(editor.edit(codes, one)) for one in variants)]
         pictures = torch.stack(rows)  # (rows, faces, 3, H, W)
         row_labels = ["before", *(f"+ {one.tag or 'all of them'}" for one in variants)]
@@ -48,12 +48,14 @@ def edit_sheet(faces: PreparedFaces, editor: Editor, edits: EditLike, *, steps: 
         pictures, row_labels, column_labels = _beside(pictures, content, row_labels, column_labels, steps)
     columns = pictures.shape[1]
     labels = {"row_labels": row_labels, "column_labels": column_labels}
-    return grid(pictures.flatten(0, 1), columns, **labels, title=moves_text(whole, editor))  # type: ignore[arg-type]
+    title = moves_text(whole, editor) if steps or go_together(whole) else ""  # else each row is for itself
+    return grid(pictures.flatten(0, 1), columns, **labels, title=title)  # type: ignore[arg-type]
 
 
-def _go_together(edits: Edit) -> bool:
-    """Whether no two of several edits are of one group of the shipped ``pairs.toml``."""
-    relations, tags = TagRelations.load(), [one.tag for one in edits.parts]
+def go_together(edits: Edit) -> bool:
+    """Whether no two of several edits ask for two tags of one group of the shipped ``pairs.toml``."""
+    relations = TagRelations.load()
+    tags = [one.tag for one in edits.parts if one.strength is None or one.strength > 0]
     return not any(b in relations.group_of(a) for i, a in enumerate(tags) for b in tags[i + 1 :])
 
 
