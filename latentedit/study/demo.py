@@ -47,7 +47,7 @@ def demo(
     out: str | Path = "demo",
     *,
     n: int = 3_000,
-    measured: int = 200,
+    measured: int = 100,
     device: str = "cpu",
     batch_size: int = 32,
     progress: Progress | None = None,
