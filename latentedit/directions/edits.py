@@ -155,9 +155,7 @@ class Edit:
 
     def at(self, strength: float) -> Edit:
         """The same where what is left open has this strength, and strengths that are given are multiplied by it."""
-        return self._each(
-            lambda one: one._with(strength=strength if one.strength is None else one.strength * strength)
-        )
+        return self._each(lambda one: one._with(strength=strength if one.strength is None else one.strength * strength))
 
     def __mul__(self, factor: float) -> Edit:
         if not isinstance(factor, (int, float)) or isinstance(factor, bool):
