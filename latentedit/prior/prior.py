@@ -19,7 +19,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,7 +31,8 @@ from latentedit.directions.edits import DEFAULT_STRENGTH, Edit, EditLike
 from latentedit.directions.pairs import TagRelations
 from latentedit.errors import DamagedFileError, LatentEditError, MismatchError
 from latentedit.generators.base import Generator
-from latentedit.prior.conditions import Condition, vector_width, widened
+from latentedit.prior.asking import LADDER, NEAR, REACHED, added_up, share_of
+from latentedit.prior.conditions import Condition, vector_width
 from latentedit.prior.fitting import PriorRecipe, Progress, learn
 from latentedit.prior.flow import WayBack, carry, guided
 from latentedit.prior.networks import Surrogate, Velocity
@@ -43,34 +44,6 @@ from latentedit.tensorfile import read_safetensors, write_safetensors
 
 FORMAT = "latentedit.prior"
 SCHEMA = 1
-REACHED = 0.98
-"""Score that an edit of positive strength asks for; its opposite, and what a negative one asks for, is 1 less this."""
-NEAR = 0.02
-"""A goal is reached when the score is as near to it as this."""
-
-
-@dataclass(frozen=True)
-class Way:
-    """How hard an edit of full strength is pulled, and which cells of the picture are left open.
-
-    Attributes:
-        guidance: 1 goes to the new condition, more goes past it.
-        open: "own" for the cells that the tag is about, "wider" for these and their neighbours, "all".
-    """
-
-    guidance: float
-    open: Literal["own", "wider", "all"]
-
-    def cells(self, region: Tensor) -> Tensor:
-        """The cells (c,) bool that are left open, of those that the tag is about."""
-        if self.open == "all":
-            return torch.ones_like(region)
-        return widened(region) if self.open == "wider" else region
-
-
-LADDER = (Way(1.0, "own"), Way(1.2, "own"), Way(1.5, "own"), Way(1.2, "wider"), Way(1.2, "all"))
-"""Ways to edit a face, the least first: each face goes the first that reaches what is asked for. Chosen on faces of
-seeds from 60,000 on with the bundled tagger."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,9 +145,8 @@ class Prior:
         name = "" if samples is None else samples.manifest.generator or ""
         layers = generator.layers if generator is not None else samples.manifest.layers if samples is not None else ()
         return cls(
-            found.tags, found.generator_id, found.dim, tuple(layers), found.space, found.reader, found.velocity,
-            found.regions, found.related, found.percentiles, name,
-            samples.tagger_id(tagger) if samples is not None and found.tags else None, found.about,
+            **vars(found), layers=tuple(layers), generator_name=name,
+            tagger_id=samples.tagger_id(tagger) if samples is not None and found.tags else None,
         )  # fmt: skip
 
     # ---- editing
@@ -202,7 +174,7 @@ class Prior:
             LatentEditError: a strength that is a length in code space; something to keep that cannot be kept; codes of
                 a wrong shape or not finite.
         """
-        parts = _added_up(Edit(edits).paired(self.tags).parts)
+        parts = added_up(Edit(edits).paired(self.tags).parts)
         for one in parts:
             self._check(one)
         check_codes(codes, self.dim, "a prior takes")
@@ -241,7 +213,7 @@ class Prior:
 
     def step(self, codes: Tensor, parts: Sequence[Edit]) -> Tensor | None:
         """What paired edits add to codes (n, d) or (n, layers, d): (n, d); None where every strength is 0."""
-        asked = sorted(((_share(one), one) for one in parts), key=lambda pair: -pair[0])
+        asked = sorted(((share_of(one), one) for one in parts), key=lambda pair: -pair[0])
         asked = [(share, one) for share, one in asked if share > 0]
         if not asked:
             return None
@@ -496,35 +468,6 @@ class Prior:
         raise LatentEditError(
             f"no prior of the generator {generator.id} comes with latentedit; run `latentedit fit-prior`"
         )
-
-
-def _share(one: Edit) -> float:
-    """The share of its full strength that an edit is asked for with."""
-    if one.goal is not None:
-        return 1.0
-    return abs(DEFAULT_STRENGTH if one.strength is None else one.strength) / DEFAULT_STRENGTH
-
-
-def _added_up(parts: Sequence[Edit]) -> list[Edit]:
-    """Paired edits of which no two with a strength are of one tag, or of a tag and its opposite, in the same slots."""
-    found: dict[tuple[Any, ...], Edit] = {}
-    for i, one in enumerate(parts):
-        if one.goal is not None:
-            found[i,] = one
-            continue
-        strength = DEFAULT_STRENGTH if one.strength is None else one.strength
-        rest = (one.layers, one.keep, one.unit)
-        same = found.get((one.tag, *rest))
-        turned = found.get((one.opposite, *rest)) if one.opposite is not None else None
-        if turned is not None and turned.opposite == one.tag:
-            same, strength = turned, -strength
-        base = same or one
-        total = strength + (same.strength or 0.0 if same is not None else 0.0)
-        found[base.tag, *rest] = Edit(
-            base.tag, total, opposite=base.opposite, ratio=base.ratio, keep=base.keep, layers=base.layers,
-            unit=base.unit,
-        )  # fmt: skip
-    return list(found.values())
 
 
 def _tensor(value: np.ndarray) -> Tensor:
