@@ -14,8 +14,6 @@ from latentedit import __version__
 from latentedit.cli.terminal import Progress
 from latentedit.errors import LatentEditError
 
-JUDGE_HELP = "tagger that scores; judge:avatar is independent"
-
 
 class Context:
     """What every command shares: device, batch size, and how to speak."""

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from latentedit.cli.common import JUDGE_HELP, Context, cli, common, recorded_generator, refuse_existing
+from latentedit.cli.common import Context, cli, common, recorded_generator, refuse_existing
 from latentedit.cli.editing import AskedEdits, edit_options
+from latentedit.cli.judging import judge_option, load_judge
 from latentedit.cli.natural import DEFAULT, draw_for, natural_option
 from latentedit.cli.terminal import Progress, table
 from latentedit.errors import LatentEditError
@@ -26,7 +27,7 @@ MOST = 6
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
 @edit_options()
 @click.option("--generator", help="[default: the one that the files name, else avatar]")
-@click.option("--judge", default="avatar", show_default=True, help=JUDGE_HELP)
+@judge_option
 @click.option(
     "--contents", type=click.Path(path_type=Path), help="folder of content pictures  [default: test pictures]"
 )
@@ -39,7 +40,7 @@ MOST = 6
 @click.option("--force", is_flag=True, help="overwrite OUT")
 @common
 def compare(
-    context: Context, asked: AskedEdits, files: tuple[Path, ...], generator: str | None, judge: str,
+    context: Context, asked: AskedEdits, files: tuple[Path, ...], generator: str | None, judge: str | None,
     contents: Path | None, seed: int, count: int, faces: int, all_pictures: bool, natural: int | None, out: Path,
     force: bool,
 ) -> None:  # fmt: skip
@@ -48,8 +49,8 @@ def compare(
     Without --tag: the first six tags that all have.
     """
     refuse_existing(out, force)
-    from latentedit import Faces, __version__, load_generator, load_tagger
-    from latentedit.editing.editors import kind_of, open_editor, taggers_of
+    from latentedit import Faces, __version__, load_generator
+    from latentedit.editing.editors import kind_of, open_editor
     from latentedit.editing.sheets import editors_sheet
     from latentedit.files import atomic_write, sha256_of
     from latentedit.study.columns import cell, elsewhere_cell, natural_cell
@@ -60,7 +61,8 @@ def compare(
     editors = dict(zip(unique_names(files), map(open_editor, files), strict=True))
     recorded = next((editor.generator_name for editor in editors.values() if editor.generator_name), "")
     g = load_generator(recorded_generator(generator, recorded, files[0]) or "avatar", device=context.device)
-    tagger = load_tagger(judge, device=context.device)
+    judged = load_judge(context, g, editors.values(), judge)
+    tagger = judged.tagger
     first, *rest = editors.values()
     common_tags = [t for t in first.tags if all(t in editor.tags for editor in rest) and t in tagger.tags][:MOST]
     known = dict.fromkeys(tag for editor in editors.values() for tag in editor.tags)
@@ -96,9 +98,6 @@ def compare(
         sheet.save(temporary, "PNG")
     for label, why in found.left_out.items():
         context.say(f"{label} is left out: {why}")
-    fitted = frozenset().union(*map(taggers_of, editors.values()))
-    if tagger.id in fitted:
-        context.say(f"the judge {tagger.id} is the tagger that files here were fitted with, which flatters them")
     lead, *others = found.names
     rows = []
     for row in found.rows:
@@ -119,8 +118,8 @@ def compare(
             rows.append(["", "ceiling of the rise", cell(row.summaries[lead].ceiling, 2), *[""] * (2 * len(others))])
     header = ("edit", "measure", *found.names, *(f"{name} − {lead}" for name in others))
     document = {
-        "comparison": found, "picture": str(out), "judge": tagger.id, "generator": g.id,
-        "judge_fitted_directions": tagger.id in fitted,
+        "comparison": found, "picture": str(out), "judge": tagger.id, "judge_name": judged.name, "generator": g.id,
+        "judge_fitted_directions": judged.fitted,
         "files": {n: {"path": p, "sha256": sha256_of(p)} for n, p in zip(editors, files, strict=True)},
         "editors": {name: kind_of(editor) for name, editor in editors.items()},
         "finders": {name: _made_by(editor) for name, editor in editors.items()},

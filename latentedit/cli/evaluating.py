@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from latentedit.cli.common import JUDGE_HELP, Context, cli, common, refuse_existing
+from latentedit.cli.common import Context, cli, common, refuse_existing
 from latentedit.cli.editing import AskedEditor, AskedEdits, Command, edit_options, editor_options
+from latentedit.cli.judging import judge_option, load_judge
 from latentedit.cli.natural import DEFAULT, draw_for, natural_option
 from latentedit.cli.terminal import table
 from latentedit.errors import LatentEditError
@@ -148,19 +149,18 @@ def provenance_of(subject: Subject, **more: Any) -> dict[str, Any]:
 @evaluate.command()
 @common
 @subject_options(200)
-@click.option("--judge", default="avatar", show_default=True, help=JUDGE_HELP)
+@judge_option
 @natural_option
 @click.option("--out", type=click.Path(path_type=Path), help="also draw the matrix, as this picture")
 @click.option("--force", is_flag=True, help="overwrite OUT")
 def rescoring(
-    context: Context, subject: AskedSubject, judge: str, natural: int | None, out: Path | None, force: bool
+    context: Context, subject: AskedSubject, judge: str | None, natural: int | None, out: Path | None, force: bool
 ) -> None:
     """How much every tag's score moves when one tag is edited, with intervals; how natural the pictures are beside the
     generator's own with that tag; how much changes elsewhere."""
     import numpy as np
 
-    from latentedit import load_tagger, rescore
-    from latentedit.editing.editors import taggers_of
+    from latentedit import rescore
     from latentedit.files import atomic_write
     from latentedit.study.columns import cell, look_cells, look_header, networks_of
 
@@ -168,7 +168,8 @@ def rescoring(
         refuse_existing(out, force)
     s = subject.load(context, default=None)
     relations = s.relations
-    tagger = load_tagger(judge, device=context.device)
+    judged = load_judge(context, s.generator, [s.editor], judge)
+    tagger = judged.tagger
     if natural is None:  # of all tags that directions know it would take longer than all else
         natural = DEFAULT if subject.edits.texts else 0
     own, missing = draw_for(
@@ -179,9 +180,6 @@ def rescoring(
         s.generator, tagger, s.editor, s.edits, s.faces, batch_size=context.batch_size, own=own, relations=relations,
         progress=context.progress("re-score"),
     )  # fmt: skip
-    fitted = tagger.id in taggers_of(s.editor)
-    if fitted:
-        context.say(f"the judge {tagger.id} is the tagger that this editor was fitted with, which flatters it")
     rows, summaries, least = [], {}, {}
     networks = networks_of([r])
     for i, (tag, label) in enumerate(zip(r.targets, r.labels, strict=True)):
@@ -197,8 +195,9 @@ def rescoring(
         rise = [format(one.target, ".2f"), cell(one.ceiling, 2)]
         rows.append([label, str(one.pictures), *rise, format(one.off_target, ".3f"), moved, *look_cells(one, networks)])
     document = {
-        "judge": tagger.id, "tags": r.tags, "edits": r.labels, "mean": r.mean, "low": r.low, "high": r.high,
-        "among_lacking": summaries, "least_natural_seeds": least, "judge_fitted_directions": fitted,
+        "judge": tagger.id, "judge_name": judged.name, "tags": r.tags, "edits": r.labels,
+        "mean": r.mean, "low": r.low, "high": r.high,
+        "among_lacking": summaries, "least_natural_seeds": least, "judge_fitted_directions": judged.fitted,
         "naturalness_note": missing, "own_pictures": None if own is None else own.provenance,
         "provenance": provenance_of(s),
     }  # fmt: skip

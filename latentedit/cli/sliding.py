@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from latentedit.cli.common import JUDGE_HELP, Context, common
+from latentedit.cli.common import Context, common
 from latentedit.cli.evaluating import FEATURES_HELP, AskedSubject, evaluate, provenance_of, subject_options
+from latentedit.cli.judging import judge_option, load_judge
 from latentedit.cli.terminal import table
 from latentedit.errors import LatentEditError
 
@@ -19,18 +20,17 @@ _features_option = click.option(
     "--features", default="efficientnet-lite0", show_default=True,
     help=f"what pictures are compared by: {FEATURES_HELP}, or pixels",
 )  # fmt: skip
-_judge_option = click.option("--judge", default="avatar", show_default=True, help=JUDGE_HELP)
 
 
 @evaluate.command()
 @common
 @subject_options(100)
-@_judge_option
+@judge_option
 @click.option("--strengths", default="0.5,1,1.5,2,2.5,3", show_default=True, help="numbers, with commas between them")
 @click.option("--all-pictures", is_flag=True, help="measure on all pictures, not on those that lack the tag")
 @_features_option
 def curves(
-    context: Context, subject: AskedSubject, judge: str, strengths: str, all_pictures: bool, features: str
+    context: Context, subject: AskedSubject, judge: str | None, strengths: str, all_pictures: bool, features: str
 ) -> None:
     """What edits do as their strength grows, and how good a slider each is.
 
@@ -41,12 +41,12 @@ def curves(
     monotone    share of steps that do not go back
     unevenness  of the steps between pictures: 0 even, 1 stands still and jumps
     """
-    from latentedit import load_tagger
     from latentedit.metrics.curves import strength_curves
 
     given = _numbers(strengths)
     s = subject.load(context, default=None)
-    tagger, network = load_tagger(judge, device=context.device), _network(features, context)
+    judged, network = load_judge(context, s.generator, [s.editor], judge), _network(features, context)
+    tagger = judged.tagger
     found = strength_curves(
         s.generator, tagger, s.editor, s.edits, s.faces, given, among="all" if all_pictures else "lacking",
         features=network, batch_size=context.batch_size, relations=s.relations, progress=context.progress("curves"),
@@ -61,7 +61,7 @@ def curves(
         values = [getattr(found, name)[place] for (name, _), place in zip(numbers, places, strict=True)]
         cells = [format(value, spec) for value, (_, spec) in zip(values, numbers, strict=True)]
         rows.append([label, str(found.pictures[i]), *cells])
-    document = {"judge": tagger.id, **found.numbers(), "provenance": provenance_of(s)}
+    document = {"judge": judged.tagger.id, "judge_name": judged.name, **found.numbers(), "provenance": provenance_of(s)}
     header = ("edit", "pictures", f"carry it at {found.strengths[-1]:g}", "half at", "gain", "monotone", "unevenness")
     context.result(document, table(header, rows))
 
@@ -69,14 +69,14 @@ def curves(
 @evaluate.command()
 @common
 @subject_options(100)
-@_judge_option
+@judge_option
 @click.option(
     "--row", "steps", multiple=True, metavar="EDIT",
     help="do this one after another, judged at the end; repeat it  [default: long hair, open mouth, closed eyes, "
     "glasses, red hair, those that are known]",
 )  # fmt: skip
 @_features_option
-def axioms(context: Context, subject: AskedSubject, judge: str, steps: tuple[str, ...], features: str) -> None:
+def axioms(context: Context, subject: AskedSubject, judge: str | None, steps: tuple[str, ...], features: str) -> None:
     """What any editor owes to anyone: no jumps, no drift, there and back, no further than it takes.
 
     \b
@@ -87,17 +87,17 @@ def axioms(context: Context, subject: AskedSubject, judge: str, steps: tuple[str
     nearer carriers  share of the tag's carriers that are as near to a face as its edit
     CLD              counterfactual latent divergence, 0 to 1, lower is better
     """
-    from latentedit import Edit, load_tagger
+    from latentedit import Edit
     from latentedit.metrics.axioms import check_axioms
 
     s = subject.load(context, default=None)
     row = [Edit.parse(text, tags=s.editor.tags) for text in steps] or None
-    tagger = load_tagger(judge, device=context.device)
+    judged = load_judge(context, s.generator, [s.editor], judge)
     found = check_axioms(
-        s.generator, tagger, s.editor, s.edits, s.faces, row=row, features=_network(features, context),
+        s.generator, judged.tagger, s.editor, s.edits, s.faces, row=row, features=_network(features, context),
         batch_size=context.batch_size, relations=s.relations, progress=context.progress("axioms"),
     )  # fmt: skip
-    document = {"judge": tagger.id, **found.numbers(), "provenance": provenance_of(s)}
+    document = {"judge": judged.tagger.id, "judge_name": judged.name, **found.numbers(), "provenance": provenance_of(s)}
     context.result(document, _axioms_text(found))
 
 

@@ -64,16 +64,13 @@ def study(
 
     written = read_protocol(protocol, full=full)
     typed = {"generator": generator, "tagger": tagger, "judge": judge, "features": features, "perceptual": perceptual}
+    asked = written.changed(**typed, metrics=metrics or None)
     for part, value in typed.items():
-        name = getattr(written, part)
+        name = getattr(asked, part)
         if value is None and name.startswith("torch:"):  # a file does not choose what is imported and called
             raise LatentEditError(
                 f"{part} of {protocol} is {name}, which is code; say that you want it: --{part} '{name}'"
             )
-    asked = written.changed(
-        generator=generator, tagger=tagger, judge=judge, features=features, perceptual=perceptual,
-        metrics=metrics or None,
-    )  # fmt: skip
     if pictures is not None:
         asked = asked.with_pictures(pictures)
     if plan:
@@ -91,6 +88,8 @@ def study(
             bars.setdefault(step, Progress(step))(done, total)
 
     results = run(asked, out, device=context.device, batch_size=context.batch_size, progress=progress)
+    judged = results.provenance["judge"]
+    context.say(f"judge: {judged['name']} ({judged['id']})")
     lines = []
     for section in tables_of(results):
         for one in section.tables:

@@ -80,14 +80,15 @@ class DirectionBank:
     Args:
         directions: at least one; tags differ, generator, space and shape are the same.
         generator_name: what the generator was loaded by, such as ``gnr:GNR_checkpoint.pt``; empty when unknown.
+        tagger_name: what the tagger of their samples was loaded by; empty when unknown, or when there was none.
 
     Raises:
         LatentEditError: none, or a tag twice.
         MismatchError: directions that do not belong together.
     """
 
-    def __init__(self, directions: Sequence[Direction], *, generator_name: str = "") -> None:
-        directions, self.generator_name = list(directions), generator_name
+    def __init__(self, directions: Sequence[Direction], *, generator_name: str = "", tagger_name: str = "") -> None:
+        directions, self.generator_name, self.tagger_name = list(directions), generator_name, tagger_name
         if not directions:
             raise LatentEditError("a bank needs at least one direction")
         for direction in directions[1:]:
@@ -211,6 +212,7 @@ class DirectionBank:
             "schema": str(SCHEMA),
             "generator_id": self.generator_id,
             "generator_name": self.generator_name,
+            "tagger_name": self.tagger_name,
             "space": self.space,
             "layers": json.dumps(self.layers),
             "directions": json.dumps([{name: getattr(d, name) for name in names} for d in self]),
@@ -240,6 +242,7 @@ class DirectionBank:
                     for v, s, c, about in rows
                 ],
                 generator_name=metadata.get("generator_name", ""),
+                tagger_name=metadata.get("tagger_name", ""),
             )  # fmt: skip
         except (KeyError, TypeError, ValueError, LatentEditError) as error:
             raise DamagedFileError(f"{path}: damaged directions ({error}); fit them again") from error

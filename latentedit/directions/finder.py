@@ -195,7 +195,11 @@ def fit_directions(
         raise LatentEditError(f"{method.name} found no direction for any tag; see the warnings above")
     if generator is not None:
         found = [d if d.layers else replace(d, layers=tuple(generator.layers)) for d in found]
-    return DirectionBank(found, generator_name=(rows.manifest.generator or "") if rows is not None else "")
+    if rows is None:
+        return DirectionBank(found)
+    tagged = moments is not None or method.needs == "rows"
+    name = rows.manifest.tagger(rows.tagger_id(tagger)).name if tagged and rows.taggers else None
+    return DirectionBank(found, generator_name=rows.manifest.generator or "", tagger_name=name or "")
 
 
 def _check_source(method: Finder, rows: Samples | None, moments: Moments | None, generator: Generator | None) -> None:

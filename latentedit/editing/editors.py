@@ -118,5 +118,10 @@ def taggers_of(editor: Editor) -> frozenset[str]:
     return frozenset(one for one in found if one)
 
 
+def tagger_name_of(editor: Editor) -> str:
+    """What the tagger that an editor was fitted with was loaded by; empty where that is not known."""
+    return str(getattr(editor.bank if isinstance(editor, Settled) else editor, "tagger_name", ""))
+
+
 def _ships(path: Path) -> bool:
     return path.name.startswith("avatar.") and path.resolve().parent == shipped("directions").resolve()

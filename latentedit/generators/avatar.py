@@ -65,6 +65,16 @@ class AvatarGenerator:
         return shipped("data/test-contents")
 
     @property
+    def default_tagger(self) -> str:
+        """Name of the tagger that ships for these pictures."""
+        return "avatar"
+
+    @property
+    def default_judge(self) -> str:
+        """Name of the independent tagger that ships for these pictures."""
+        return "judge:avatar"
+
+    @property
     def default_targets(self) -> Path:
         """Folder of bundled real pictures of the target domain, to compare with."""
         return shipped("data/targets")

@@ -63,6 +63,7 @@ class Prior:
         percentiles: (101, k) scores of the samples at 0, 1 ... 100 %.
         generator_name: what the generator was loaded by; empty when unknown.
         tagger_id: whose tags, None where there are none.
+        tagger_name: what that tagger was loaded by; empty when unknown.
         about: how it was fitted and how well the tags are read; JSON values.
     """
 
@@ -79,6 +80,7 @@ class Prior:
     generator_name: str = ""
     tagger_id: str | None = None
     about: Mapping[str, Any] = field(default_factory=dict)
+    tagger_name: str = ""
 
     def __repr__(self) -> str:
         return f"Prior({len(self.tags)} tags of {self.generator_id}: {', '.join(self.tags)})"
@@ -144,9 +146,10 @@ class Prior:
         )  # fmt: skip
         name = "" if samples is None else samples.manifest.generator or ""
         layers = generator.layers if generator is not None else samples.manifest.layers if samples is not None else ()
+        record = samples.manifest.tagger(samples.tagger_id(tagger)) if samples is not None and found.tags else None
         return cls(
             **vars(found), layers=tuple(layers), generator_name=name,
-            tagger_id=samples.tagger_id(tagger) if samples is not None and found.tags else None,
+            tagger_id=record.id if record else None, tagger_name=(record.name or "") if record else "",
         )  # fmt: skip
 
     # ---- editing
@@ -406,7 +409,8 @@ class Prior:
         arrays = self.arrays()
         metadata = {
             "format": FORMAT, "schema": str(SCHEMA), "generator_id": self.generator_id,
-            "generator_name": self.generator_name, "tagger_id": self.tagger_id or "", "tags": json.dumps(self.tags),
+            "generator_name": self.generator_name, "tagger_id": self.tagger_id or "",
+            "tagger_name": self.tagger_name, "tags": json.dumps(self.tags),
             "layers": json.dumps(self.layers), "names": json.dumps(sorted(arrays)),
             "about": json.dumps(dict(self.about)),
         }  # fmt: skip
@@ -448,7 +452,7 @@ class Prior:
                 tags, metadata["generator_id"], len(space.mean), layers, space,
                 Reader(network, t["known"], t["cells.mean"], t["cells.deviation"]), velocity,
                 t["regions"], t["related"], t["percentiles"], metadata.get("generator_name", ""),
-                metadata.get("tagger_id") or None, dict(json.loads(metadata["about"])),
+                metadata.get("tagger_id") or None, dict(json.loads(metadata["about"])), metadata.get("tagger_name", ""),
             )  # fmt: skip
         except (KeyError, TypeError, ValueError, IndexError, RuntimeError) as error:
             reason = str(error).splitlines()[0]

@@ -35,6 +35,8 @@ EDITS = ("long_hair", "open_mouth", "closed_eyes")
 MATRIX = (*EDITS, "short_hair", "closed_mouth", "open_eyes", "red_hair", "smile", "glasses", "dark_skin")
 FINDERS = ("linear", "lasso", "svd", "sefa")
 PRIOR = "prior"
+JUDGE = "judge:avatar"
+"""Independent of the tagger that the finders learn from."""
 FIRST_UNSEEN = 1_000_000
 OWN = 1_000
 """Own pictures drawn at most, to see what is natural."""
@@ -91,9 +93,10 @@ def demo(
         editors[finder] = bank
     during("fit")(len(FINDERS), len(FINDERS))
     editors[PRIOR] = Prior.load_default(generator)
-    networks, natural_note = natural_networks(tagger, device=device)
+    judge = load_tagger(JUDGE, device=device)
+    networks, natural_note = natural_networks(judge, device=device)
     own = draw_own(
-        generator, tagger, EDITS, unseen, networks=networks, most=OWN, batch_size=batch_size,
+        generator, judge, EDITS, unseen, networks=networks, most=OWN, batch_size=batch_size,
         progress=during("own pictures"),
     )  # fmt: skip
     for name, editor in editors.items():
@@ -101,7 +104,7 @@ def demo(
             if name == PRIOR and opposite is None:
                 continue  # a prior leaves an opposite that it is not told of to the flow: nothing to see
             results[name] = rescore(
-                generator, tagger, editor, [Edit(tag, opposite=opposite) for tag in tags if tag in editor.tags], unseen,
+                generator, judge, editor, [Edit(tag, opposite=opposite) for tag in tags if tag in editor.tags], unseen,
                 batch_size=batch_size, own=own if opposite else None,
                 progress=during(f"re-score {name}{'' if opposite else ', no opposite'}"),
             )  # fmt: skip
@@ -116,7 +119,7 @@ def demo(
     summary = (
         f"{n} random faces of the bundled generator, tagged; {len(FINDERS)} finders looked for one direction per tag; "
         f"hair, mouth and eyes edited at {DEFAULT_STRENGTH:g} σ, and by the prior that ships, and measured on "
-        f"{measured} faces that no finder saw."
+        f"{measured} faces that no finder saw, by {JUDGE}, which no finder learned from."
     )
     return write_report(out / "report.html", "latentedit: sliders found in a generator", sections, summary=summary)
 

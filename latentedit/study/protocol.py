@@ -84,6 +84,7 @@ class Protocol:
     """A study; see ``data/study.toml``.
 
     Attributes:
+        tagger, judge: names; "" for what ships for the generator, and of the judge else the tagger.
         train, test, target: folders of pictures: content of the samples, content of what is measured, the real
             pictures that Fréchet distances compare with. Without the first two the generator's own content is used.
         low, high: shares of the samples between which a tag is fitted that no edit names.
@@ -145,7 +146,7 @@ class Protocol:
         perceptual: str | None = None,
         metrics: Sequence[str] | None = None,
     ) -> Protocol:
-        """The same with other parts; None leaves one as it is.
+        """The same with other parts; None leaves one as it is, but another generator brings its own tagger and judge.
 
         Raises:
             UnknownNameError: no such metric.
@@ -155,6 +156,8 @@ class Protocol:
                 raise UnknownNameError("metric", metric, METRICS)
         parts = {"generator": generator, "tagger": tagger, "judge": judge, "features": features}
         given: dict[str, Any] = {k: v for k, v in (parts | {"perceptual": perceptual}).items() if v is not None}
+        if generator is not None and generator != self.generator:
+            given = {"tagger": "", "judge": ""} | given
         if metrics is not None:
             given["metrics"] = tuple(metrics)
         return replace(self, **given)
@@ -235,8 +238,9 @@ def _protocol(top: _Table, folder: Path, full: bool) -> Protocol:
     tags = _Table(top.take("tags", dict, {}), "[tags]")
     published = dict(top.take("published", dict, {}))
     protocol = Protocol(
-        title=top.take("title", str, "A study"), generator=top.take("generator", str), tagger=top.take("tagger", str),
-        judge=top.take("judge", str), features=top.take("features", str, Protocol.features),
+        title=top.take("title", str, "A study"), generator=top.take("generator", str),
+        tagger=top.take("tagger", str, ""), judge=top.take("judge", str, ""),
+        features=top.take("features", str, Protocol.features),
         perceptual=top.take("perceptual", str, Protocol.perceptual),
         metrics=top.words("metrics", METRICS, METRICS) or (), seed=top.take("seed", int, Protocol.seed),
         edits=tuple(_edit(_Table(e, "an [[edit]]")) for e in top.take("edit", list, [])),

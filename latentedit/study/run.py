@@ -39,6 +39,7 @@ from latentedit.metrics.edited_pictures import (
 )
 from latentedit.metrics.features import FeatureNetwork, load_features
 from latentedit.metrics.frechet_distance import FrechetStatistics
+from latentedit.metrics.judges import choose_judge
 from latentedit.metrics.rescoring import Rescoring, rescore
 from latentedit.metrics.scoring import along
 from latentedit.pictures.images import PictureFolder
@@ -128,8 +129,16 @@ class Study:
     ) -> None:  # fmt: skip
         self.protocol, self.out, self.batch_size, self._progress = protocol, Path(out or "."), batch_size, progress
         self.generator: Generator = load_generator(protocol.generator, device=device)
-        self.tagger: Tagger = load_tagger(protocol.tagger, device=device)
-        self.judge: Tagger = load_tagger(protocol.judge, device=device)
+        self.tagger_name = protocol.tagger or getattr(self.generator, "default_tagger", "")
+        if not self.tagger_name:
+            raise LatentEditError(
+                f"no tagger ships for {protocol.generator}; name one with --tagger, or in the protocol"
+            )
+        self.tagger: Tagger = load_tagger(self.tagger_name, device=device)
+        judged = choose_judge(
+            self.generator, protocol.judge, fitted=(self.tagger_name, {self.tagger.id}), device=device
+        )
+        self.judge, self.judge_name = judged.tagger, judged.name
         wanted = {
             "features": protocol.features if {"fid", "dfid"} & set(protocol.metrics) else None,
             "perceptual": protocol.perceptual if "lpips" in protocol.metrics else None,
@@ -217,7 +226,7 @@ class Study:
         samples = sample(
             self.generator, self.out / "samples", tagger=self.tagger, n=p.sizes.samples, contents=p.train,
             styles_per_content=p.sizes.styles_per_content, batch_size=self.batch_size,
-            generator_name=p.generator, tagger_name=p.tagger, progress=self._during("sample"),
+            generator_name=p.generator, tagger_name=self.tagger_name, progress=self._during("sample"),
         )  # fmt: skip
         counts = samples.tag_counts()
         named = [tag for e in p.edits for tag in (e.positive, e.negative) if tag is not None]
@@ -464,8 +473,8 @@ class Study:
         return {
             "latentedit": __version__, "torch": torch.__version__, "threads": torch.get_num_threads(),
             "generator": {"name": p.generator, "id": self.generator.id},
-            "tagger": {"name": p.tagger, "id": self.tagger.id},
-            "judge": {"name": p.judge, "id": self.judge.id},
+            "tagger": {"name": self.tagger_name, "id": self.tagger.id},
+            "judge": {"name": self.judge_name, "id": self.judge.id},
             "networks": {use: {"name": n.name, "id": n.id} for use, n in self.networks.items()},
             "natural": {"networks": [*self.natural], "note": self.natural_note},
             "samples": {"rows": samples.rows, "seeds": [0, samples.rows - 1]},
