@@ -1,3 +1,3 @@
-from latentedit.cli import main
+from latentedit.cli import run
 
-main()
+run()

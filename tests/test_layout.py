@@ -29,6 +29,7 @@ ORDER = (
     ("study",),
     ("inspection",),
     ("cli",),
+    ("__main__",),
 )
 RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
 

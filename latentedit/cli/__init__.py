@@ -1,7 +1,7 @@
 """The command line: each command parses, calls one library function, prints.
 
 Results go to stdout (``--json`` for machines), progress to stderr. Exit code 0: done; 1: an error
-that one line explains; 2: wrong usage.
+that one line explains; 2: wrong usage; 130: Ctrl-C.
 """
 
 from __future__ import annotations
@@ -27,13 +27,26 @@ from latentedit.cli import (  # noqa: F401  (they add their commands)
     tagging,
     training,
 )
-from latentedit.cli.common import cli
+from latentedit.cli.common import Interrupted, cli
 from latentedit.errors import LatentEditError
 
+INTERRUPTED = 130
 
-def _fail(message: str) -> NoReturn:
+
+def _fail(message: str, code: int = 1) -> NoReturn:
     click.echo(f"error: {message}", err=True)
-    raise SystemExit(1)
+    raise SystemExit(code)
+
+
+def run() -> None:
+    """The program: :func:`main`, and after Ctrl-C an end by that signal, which alone stops the loop of a shell."""
+    try:
+        main()
+    except SystemExit as ended:
+        if ended.code != INTERRUPTED:
+            raise
+        sys.excepthook = lambda *_: None
+        raise KeyboardInterrupt from None  # Python ends by the signal; the shell calls that 130
 
 
 def main() -> None:
@@ -46,10 +59,12 @@ def main() -> None:
         raise SystemExit(2) from None
     except click.exceptions.Exit as error:
         raise SystemExit(error.exit_code) from None
+    except Interrupted as error:
+        _fail(f"interrupted; {error}", INTERRUPTED)
+    except (KeyboardInterrupt, click.Abort):
+        _fail("interrupted; nothing was written", INTERRUPTED)
     except LatentEditError as error:
         _fail(" ".join(str(error).split()))
-    except (KeyboardInterrupt, click.Abort):
-        _fail("interrupted; what was written is whole, and the same command goes on from there")
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(1) from None
@@ -60,4 +75,4 @@ def main() -> None:
         _fail(f"cannot use{place}: {error.strerror or error}")
 
 
-__all__ = ["cli", "main"]
+__all__ = ["cli", "main", "run"]

@@ -1,5 +1,5 @@
 """``python -m latentedit.cli``."""
 
-from latentedit.cli import main
+from latentedit.cli import run
 
-main()
+run()

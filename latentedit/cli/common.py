@@ -15,8 +15,20 @@ from latentedit.cli.terminal import Progress
 from latentedit.errors import LatentEditError
 
 
+class Interrupted(LatentEditError):
+    """Ctrl-C; the message says what is kept."""
+
+
+def _nothing() -> str:
+    return "nothing is kept"
+
+
 class Context:
-    """What every command shares: device, batch size, and how to speak."""
+    """What every command shares: device, batch size, and how to speak.
+
+    Attributes:
+        kept: says what is kept when Ctrl-C ends the command; a command that keeps something sets another one.
+    """
 
     def __init__(self, device: str, batch_size: int, threads: int | None, as_json: bool, quiet: bool) -> None:
         self.device, self.batch_size, self.threads, self.as_json, self.quiet = (
@@ -27,6 +39,7 @@ class Context:
             quiet,
         )
         self._hints: list[str] = []
+        self.kept: Callable[[], str] = _nothing
 
     def prepare(self) -> None:
         """Set what torch needs before a command uses it."""
@@ -68,8 +81,11 @@ def common(command: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(command)
     def wrapper(device: str, batch_size: int, threads: int | None, as_json: bool, quiet: bool, **rest: Any) -> Any:
         context = Context(device, batch_size, threads, as_json, quiet)
-        context.prepare()
-        return command(context, **rest)
+        try:
+            context.prepare()
+            return command(context, **rest)
+        except KeyboardInterrupt:
+            raise Interrupted(context.kept()) from None
 
     options = [
         click.option("--device", default="cpu", show_default=True, help="as in torch: cpu, cuda, cuda:1, mps"),
@@ -85,6 +101,44 @@ def common(command: Callable[..., Any]) -> Callable[..., Any]:
     return wrapper
 
 
+def how_many(
+    default: int, help: str, *, least: int = 1, most: int | None = None, old: str = "--count"
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """``-n N``, the option that says how many, handed over as ``n``.
+
+    Args:
+        default: where it is not given.
+        help: of what.
+        least, most: that are taken.
+        old: what it was called before; goes on working until 1.0, hidden, with a line; "" for none.
+    """
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        kind = click.IntRange(least, most)
+        if old:
+            command = renamed(old, "n", "-n", type=kind)(command)
+        return click.option("-n", "--n", type=kind, metavar="N", default=default, show_default=True, help=help)(command)
+
+    return decorate
+
+
+def renamed(old: str, parameter: str, new: str, **settings: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """An old spelling of an option: hidden, it goes on working until 1.0 and says on stderr what it is called now."""
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(command)
+        def wrapper(*given: Any, **values: Any) -> Any:
+            value = values.pop(f"old_{parameter}")
+            if value is not None:
+                click.echo(f"{old} is called {new} now; the old spelling goes with 1.0", err=True)
+                values[parameter] = value
+            return command(*given, **values)
+
+        return click.option(old, f"old_{parameter}", hidden=True, **settings)(wrapper)
+
+    return decorate
+
+
 _ORDER = (
     "demo",
     "sample",
@@ -97,16 +151,27 @@ _ORDER = (
     "compare",
     "train-judge",
     "info",
+    "status",
+    "clean",
     "convert",
     "list",
 )
 
 
 class Ordered(click.Group):
-    """A group that lists its commands in the order of work."""
+    """A group that lists its commands in the order of work; so do the groups in it."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted(self.commands, key=lambda name: _ORDER.index(name) if name in _ORDER else len(_ORDER))
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Each command with the whole first sentence of its help; click would cut it to a line."""
+        shown = [(name, self.commands[name]) for name in self.list_commands(ctx) if not self.commands[name].hidden]
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, command.get_short_help_str(limit=1_000)) for name, command in shown])
+
+
+Ordered.group_class = Ordered
 
 
 @click.group(cls=Ordered, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -121,6 +186,22 @@ def cli() -> None:
     latentedit fit-prior                     learn how codes and tags go together: natural edits
     latentedit demo                          all of it, with a report
     """
+
+
+GOES_ON = "the same command goes on from there"
+
+
+def rows_kept(samples: Path, tagger_id: str | None = None) -> str:
+    """What Ctrl-C leaves in a folder of samples: its rows, or those that a tagger has tagged."""
+    from latentedit import open_samples
+
+    try:
+        manifest = open_samples(samples).manifest
+        shards = manifest.shards if tagger_id is None else manifest.tagger(tagger_id).shards
+    except LatentEditError:  # it was not begun
+        shards = ()
+    rows = sum(shard.rows for shard in shards)
+    return f"{rows} rows are kept in {samples}; {GOES_ON}" if rows else f"no rows are kept in {samples} yet"
 
 
 def recorded_generator(asked: str | None, recorded: str, file: Path) -> str:

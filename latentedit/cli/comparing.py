@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from latentedit.cli.common import Context, cli, common, recorded_generator, refuse_existing
+from latentedit.cli.common import Context, cli, common, how_many, recorded_generator, refuse_existing
 from latentedit.cli.editing import AskedEdits, edit_options
 from latentedit.cli.judging import judge_option, load_judge
 from latentedit.cli.natural import DEFAULT, draw_for, natural_option
@@ -32,7 +32,7 @@ MOST = 6
     "--contents", type=click.Path(path_type=Path), help="folder of content pictures  [default: test pictures]"
 )
 @click.option("--seed", type=click.IntRange(0), default=1_000_000, show_default=True, help="of the first picture")
-@click.option("--count", type=click.IntRange(2), default=200, show_default=True, help="pictures to measure on")
+@how_many(200, "pictures to measure on", least=2)
 @click.option("--faces", type=click.IntRange(1, 8), default=2, show_default=True, help="faces in the picture")
 @click.option("--all-pictures", is_flag=True, help="measure on all pictures, not on those that lack the tag")
 @natural_option
@@ -41,7 +41,7 @@ MOST = 6
 @common
 def compare(
     context: Context, asked: AskedEdits, files: tuple[Path, ...], generator: str | None, judge: str | None,
-    contents: Path | None, seed: int, count: int, faces: int, all_pictures: bool, natural: int | None, out: Path,
+    contents: Path | None, seed: int, n: int, faces: int, all_pictures: bool, natural: int | None, out: Path,
     force: bool,
 ) -> None:  # fmt: skip
     """Compare FILES of directions or priors on the same pictures: a table with paired differences, and a picture.
@@ -81,11 +81,11 @@ def compare(
             bars.setdefault(name, Progress(name))(done, total)
 
     check_editors(g, editors)
-    measured = Faces(seeds=range(seed, seed + count), content=folder)
+    measured = Faces(seeds=range(seed, seed + n), content=folder)
     own, missing = draw_for(
         context, g, tagger, [one.tag for one in chosen], measured,
         natural=0 if all_pictures else DEFAULT if natural is None else natural,
-        edited=count * len(editors) * (1 + len(chosen)),
+        edited=n * len(editors) * (1 + len(chosen)),
     )  # fmt: skip
     found = run(
         g, tagger, editors, chosen, measured, among="all" if all_pictures else "lacking",
@@ -124,7 +124,7 @@ def compare(
         "editors": {name: kind_of(editor) for name, editor in editors.items()},
         "finders": {name: _made_by(editor) for name, editor in editors.items()},
         "edits": [str(one) for one in shown], "cosines": _cosines(editors, [one.tag for one in shown]),
-        "first_seed": seed, "pictures": count, "latentedit": __version__,
+        "first_seed": seed, "pictures": n, "latentedit": __version__,
         "own_pictures": None if own is None else own.provenance, "naturalness_note": missing,
     }  # fmt: skip
     note = (

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from latentedit.cli.common import Context, cli, common, recorded_generator, refuse_existing
+from latentedit.cli.common import Context, cli, common, how_many, recorded_generator, refuse_existing
 
 if TYPE_CHECKING:
     from latentedit.directions.edits import Edit
@@ -211,19 +211,13 @@ def _with(command: Command, options: Iterable[Callable[[Command], Command]]) -> 
     "--truncation", type=float, default=1.0, show_default=True, help="1 for none, towards 0 for the mean code"
 )
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="of the first face")
-@click.option(
-    "--count",
-    type=click.IntRange(1, 64),
-    default=6,
-    show_default=True,
-    help="faces: of seeds SEED, SEED+1, ..., or the first ones of --style or --codes",
-)
+@how_many(6, "faces: of seeds SEED, SEED+1, ..., or the first ones of --style or --codes", most=64)
 @click.option("--out", type=click.Path(path_type=Path), help="[default: edit-TAG.png]")
 @click.option("--force", is_flag=True, help="overwrite OUT")
 @common
 def edit(
     context: Context, asked: AskedEdits, editor: AskedEditor, strip: bool, steps: int, content: str | None,
-    style: Path | None, codes: Path | None, label: int | None, truncation: float, seed: int, count: int,
+    style: Path | None, codes: Path | None, label: int | None, truncation: float, seed: int, n: int,
     out: Path | None, force: bool,
 ) -> None:  # fmt: skip
     """Give faces a tag and take its opposite away; writes a picture.
@@ -246,10 +240,8 @@ def edit(
     if out is None:
         out = Path(file_name(f"edit-{'-'.join(one.tag for one in edits)}.png"))
         refuse_existing(out, force)
-    seeds = () if codes or style else range(seed, seed + count)
-    faces = Faces(
-        seeds=seeds, codes=codes, style=style, content=content, label=label, truncation=truncation, count=count
-    )
+    seeds = () if codes or style else range(seed, seed + n)
+    faces = Faces(seeds=seeds, codes=codes, style=style, content=content, label=label, truncation=truncation, count=n)
     prepared = faces.prepare(generator, batch_size=context.batch_size)
     sheet = edit_sheet(prepared, loaded, edits, steps=steps if strip else None)
     with atomic_write(out) as temporary:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from latentedit.cli.common import Context, cli, common, refuse_existing
+from latentedit.cli.common import Context, cli, common, how_many, refuse_existing
 from latentedit.cli.editing import AskedEditor, AskedEdits, Command, edit_options, editor_options
 from latentedit.cli.judging import judge_option, load_judge
 from latentedit.cli.natural import DEFAULT, draw_for, natural_option
@@ -99,7 +99,7 @@ class AskedSubject:
         return subject
 
 
-def subject_options(count: int) -> Callable[[Command], Command]:
+def subject_options(n: int) -> Callable[[Command], Command]:
     """The options that say what is edited, by what, and on which pictures, handed over as ``subject``."""
 
     def decorate(command: Command) -> Command:
@@ -113,13 +113,13 @@ def subject_options(count: int) -> Callable[[Command], Command]:
         @click.option(
             "--seed", type=click.IntRange(0), default=1_000_000, show_default=True, help="of the first picture"
         )
-        @click.option("--count", type=click.IntRange(1), default=count, show_default=True, help="pictures")
+        @how_many(n, "pictures")
         @functools.wraps(command)
         def wrapper(
-            *given: Any, asked: AskedEdits, editor: AskedEditor, contents: Path | None, seed: int, count: int,
+            *given: Any, asked: AskedEdits, editor: AskedEditor, contents: Path | None, seed: int, n: int,
             **rest: Any,
         ) -> Any:  # fmt: skip
-            return command(*given, subject=AskedSubject(asked, editor, contents, range(seed, seed + count)), **rest)
+            return command(*given, subject=AskedSubject(asked, editor, contents, range(seed, seed + n)), **rest)
 
         return wrapper
 
@@ -272,7 +272,7 @@ def fid(context: Context, subject: AskedSubject, pictures: Path | None, target: 
 def dfid(context: Context, subject: AskedSubject, target: Path | None, augmentations: int, features: str) -> None:
     """Domain Fréchet distance: many copies of one content picture, each in its own random style.
 
-    --count is the number of content pictures; the 2022 study took 100 with --augmentations 1000.
+    -n is the number of content pictures; the 2022 study took 100 with --augmentations 1000.
     """
     from latentedit.metrics.domain_frechet import dfid as measure
     from latentedit.metrics.edited_pictures import ORIGINAL, features_of_pictures

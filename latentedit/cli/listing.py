@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from latentedit.cli.common import Ordered, cli
+from latentedit.cli.common import cli
 from latentedit.cli.terminal import table
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from latentedit.directions.bank import DirectionBank
 
 
-@cli.group("list", cls=Ordered)
+@cli.group("list")
 def listing() -> None:
     """What there is: generators, taggers, finders, tags, directions."""
 

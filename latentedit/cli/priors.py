@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from latentedit.cli.common import Context, cli, common, recorded_generator, refuse_existing
+from latentedit.cli.common import GOES_ON, Context, cli, common, how_many, recorded_generator, refuse_existing
 from latentedit.cli.terminal import Progress
-from latentedit.errors import LatentEditError
 
 if TYPE_CHECKING:
     from latentedit.generators import Generator
@@ -28,9 +27,7 @@ STAGES = {"look": "look at pictures", "draw": "draw codes", "read": "learn to re
 )
 @click.option("--tagger", help="whose tags, when the samples have several: an id or a name")
 @click.option("--steps", type=click.IntRange(1), default=8_000, show_default=True, help="of the flow; more is better")
-@click.option(
-    "--codes", type=click.IntRange(0), default=90_000, show_default=True, help="to draw beside those of the samples"
-)
+@how_many(90_000, "codes to draw beside those of the samples", least=0, old="--codes")
 @click.option(
     "--pictures", type=click.IntRange(0), default=10_000, show_default=True,
     help="of samples to look at, so that edits keep what no tag describes",
@@ -44,7 +41,7 @@ STAGES = {"look": "look at pictures", "draw": "draw codes", "read": "learn to re
 @common
 def fit_prior(
     context: Context, samples: Path, generator: str | None, tags: tuple[str, ...], tagger: str | None, steps: int,
-    codes: int, pictures: int, seed: int, out: Path, force: bool,
+    n: int, pictures: int, seed: int, out: Path, force: bool,
 ) -> None:  # fmt: skip
     """Learn how the codes of SAMPLES (default: samples) and their tags go together; edits by it stay natural.
 
@@ -54,7 +51,7 @@ def fit_prior(
     from latentedit import Prior, load_generator, open_samples
     from latentedit.prior.fitting import PriorRecipe, forget, is_begun
 
-    recipe = PriorRecipe(steps=steps, codes=codes, pictures=pictures, seed=seed)
+    recipe = PriorRecipe(steps=steps, codes=n, pictures=pictures, seed=seed)
     stored: Samples | None = None
     loaded: Generator | None = None
     name = generator or ""
@@ -74,14 +71,11 @@ def fit_prior(
 
     source: Any = loaded if stored is None else stored
     out.parent.mkdir(parents=True, exist_ok=True)  # or it says so before the work
-    try:
-        fitted = Prior.fit(
-            source, generator=loaded, tags=tags or None, tagger=tagger, recipe=recipe, state=out,
-            device=context.device, batch_size=context.batch_size, progress=progress,
-        )  # fmt: skip
-    except KeyboardInterrupt:
-        kept = "the same command goes on from what is kept" if is_begun(out) else "nothing was kept yet"
-        raise LatentEditError(f"interrupted; {kept}") from None
+    context.kept = lambda: f"what is done is kept; {GOES_ON}" if is_begun(out) else "nothing is kept yet"
+    fitted = Prior.fit(
+        source, generator=loaded, tags=tags or None, tagger=tagger, recipe=recipe, state=out,
+        device=context.device, batch_size=context.batch_size, progress=progress,
+    )  # fmt: skip
     prior = replace(fitted, generator_name=name)
     prior.save(out)
     forget(out)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from latentedit.cli.common import Context, cli, common
+from latentedit.cli.common import Context, cli, common, how_many, rows_kept
 from latentedit.cli.tagging import TAGGER_HELP
 
 
@@ -19,7 +19,7 @@ from latentedit.cli.tagging import TAGGER_HELP
     help="avatar, gnr:FILE, stylegan2:FILE, nvlabs:FILE, ..., torch:package.module:factory",
 )
 @click.option("--tagger", default="avatar", show_default=True, help=f"{TAGGER_HELP}, or none")
-@click.option("--n", type=click.IntRange(1), default=10_200, show_default=True, help="samples to have in the end")
+@how_many(10_200, "samples to have in the end", old="")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="of the first sample")
 @click.option(
     "--contents",
@@ -53,6 +53,7 @@ def sample(
     g = load_generator(generator, device=context.device)
     t = None if tagger == "none" else load_tagger(tagger, device=context.device)
     context.say(f"{n} codes of {g.dim} numbers need about {n * (g.dim * 4 + 100) / 1e6:.0f} MB in {out}")
+    context.kept = lambda: rows_kept(out)
     samples = run(
         g, out, tagger=t, n=n, seed=seed, contents=contents, styles_per_content=styles_per_content,
         truncation=truncation, label=label, batch_size=context.batch_size, keep_images=keep_images,

@@ -6,18 +6,22 @@ from pathlib import Path
 
 import click
 
-from latentedit.cli.common import Context, cli, common
+from latentedit.cli.common import GOES_ON, Context, cli, common, how_many, rows_kept
 from latentedit.cli.evaluating import FEATURES_HELP, PERCEPTUAL_HELP, evaluate
 from latentedit.cli.terminal import Progress, table
 from latentedit.errors import LatentEditError
 
 
 @cli.command()
-@click.argument("out", type=click.Path(path_type=Path), default="demo")
-@click.option("--n", type=click.IntRange(200), default=3_000, show_default=True, help="samples to draw")
+@click.argument("place", type=click.Path(path_type=Path), required=False, metavar="")
+@click.option("--out", type=click.Path(path_type=Path), default="demo", show_default=True, help="folder of everything")
+@how_many(3_000, "samples to draw", least=200, old="")
 @common
-def demo(context: Context, out: Path, n: int) -> None:
-    """Sample, fit all finders, edit, re-score and write OUT/report.html (default: demo)."""
+def demo(context: Context, place: Path | None, out: Path, n: int) -> None:
+    """Sample, fit all finders, edit, re-score and write OUT/report.html."""
+    if place is not None:
+        context.say(f"demo {place} is demo --out {place} now; the old spelling goes with 1.0")
+        out = place
     from latentedit.study.demo import demo as run
 
     bars: dict[str, Progress] = {}
@@ -26,6 +30,7 @@ def demo(context: Context, out: Path, n: int) -> None:
         if not context.quiet:
             bars.setdefault(step, Progress(step))(done, total)
 
+    context.kept = lambda: f"{rows_kept(out / 'samples')}; demo measures anew"
     report = run(out, n=n, device=context.device, batch_size=context.batch_size, progress=progress)
     context.result({"report": str(report)}, f"wrote {report}; open it in a browser")
 
@@ -87,6 +92,7 @@ def study(
         if not context.quiet:
             bars.setdefault(step, Progress(step))(done, total)
 
+    context.kept = lambda: f"what is finished is kept in {out}; {GOES_ON}"
     results = run(asked, out, device=context.device, batch_size=context.batch_size, progress=progress)
     judged = results.provenance["judge"]
     context.say(f"judge: {judged['name']} ({judged['id']})")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from latentedit.cli.common import Context, cli, common, recorded_generator, refuse_existing
+from latentedit.cli.common import Context, cli, common, recorded_generator, refuse_existing, rows_kept
 from latentedit.cli.terminal import table
 from latentedit.errors import LatentEditError
 
@@ -81,6 +81,7 @@ def _tag_samples(context: Context, samples: Path, tagger: str, generator: str | 
 
     stored = open_samples(samples)
     t = load_tagger(tagger, device=context.device)
+    context.kept = lambda: rows_kept(samples, t.id)
     tagged = run(
         stored, _generator(context, stored, generator), t, contents=contents, batch_size=context.batch_size,
         progress=context.progress("tag"), tagger_name=tagger,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from latentedit.cli.common import Context, cli, common, refuse_existing
+from latentedit.cli.common import GOES_ON, Context, cli, common, refuse_existing
 from latentedit.cli.terminal import table
 
 
@@ -42,13 +42,14 @@ def train_judge(
     A stopped training goes on with the same command.
     """
     refuse_existing(out, force)
-    from latentedit.taggers.training import Recipe
+    from latentedit.taggers.training import Recipe, is_begun
     from latentedit.taggers.training import train_judge as run
 
     recipe = Recipe(
         network=network, size=size, epochs=epochs, batch_size=context.batch_size, learning_rate=learning_rate,
         flip=not no_flip, seed=seed,
     )  # fmt: skip
+    context.kept = lambda: f"the epochs that are done are kept; {GOES_ON}" if is_begun(out) else "nothing is kept yet"
     r = run(
         folder, out, labels=labels, tags=list(tags) or None, recipe=recipe, start=start, device=context.device,
         progress=context.progress("train"),

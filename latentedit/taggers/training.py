@@ -153,13 +153,22 @@ def train_judge(
             None if start is None else sha256_of(Path(start)),
         ]
     )
-    state = out.with_name(f".{out.name}.training")
+    state = _state_of(out)
     _train(network, held.pictures[train], held.labels[train], recipe, state, settings, progress)
     judge = Judge(network, held.tags, recipe.size, {}, device=torch.device(device), dtype=torch.float32)
     report = _report(judge, held, test, len(train), out)
     _write(out, network, recipe, report)
     state.unlink(missing_ok=True)
     return report
+
+
+def is_begun(out: str | Path) -> bool:
+    """Whether a stopped training of this judge has kept an epoch."""
+    return _state_of(Path(out)).exists()
+
+
+def _state_of(out: Path) -> Path:
+    return out.with_name(f".{out.name}.training")
 
 
 def read_labelled(folder: Path, table: Path, size: int, *, tags: Sequence[str] | None = None) -> LabelledPictures:

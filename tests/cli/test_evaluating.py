@@ -11,7 +11,7 @@ from latentedit import Direction, DirectionBank
 from latentedit.pictures.images import list_pictures
 from latentedit.shipped import shipped
 
-FEW = ["--count", 12, "--threads", 1]
+FEW = ["-n", 12, "--threads", 1]
 ALONE = [*FEW, "--natural", 0]
 
 
@@ -49,7 +49,7 @@ def test_rescoring_says_how_natural_the_pictures_are(run, monkeypatch):
         generator_name="torch:toy:ToyGenerator",
     ).save("toys.safetensors")
     toys = ["--directions", "toys.safetensors", "--generator", "torch:toy:ToyGenerator", "--judge", "torch:seeing:Toy"]
-    options = [*toys, "--tag", "long_hair", "--tag", "red_hair", "--count", 20, "--natural", 150]
+    options = [*toys, "--tag", "long_hair", "--tag", "red_hair", "-n", 20, "--natural", 150]
     monkeypatch.setattr("latentedit.metrics.features.efficientnet.PACKAGE", "no_such_package")  # and it is slow
     code, out, err = run("evaluate", "rescoring", *options)
     assert code == 0, err
@@ -66,7 +66,7 @@ def test_rescoring_says_how_natural_the_pictures_are(run, monkeypatch):
     assert told["own_pictures"]["pictures"] == 150 and "by judge alone" in told["naturalness_note"]
     code, out, err = run("evaluate", "rescoring", *options[:-1], 0)
     assert code == 0 and "natural (" not in out and "60 pictures to decode; no own pictures" in err
-    code, out, err = run("evaluate", "rescoring", *toys, "--count", 5)  # of all tags it would take too long
+    code, out, err = run("evaluate", "rescoring", *toys, "-n", 5)  # of all tags it would take too long
     assert code == 0 and "natural (" not in out and "15 pictures to decode; no own pictures" in err
     blind = [one.replace("torch:seeing:Toy", "torch:toy:ToyTagger") for one in map(str, options)]
     code, out, err = run("evaluate", "rescoring", *blind)
@@ -90,17 +90,17 @@ def test_fid_of_edits_and_of_folders(run, real):
 
 
 def test_dfid(run, real):
-    options = ["--tag", "open_mouth", "--count", 2, "--augmentations", 6, "--quiet", "--json", "--target", real]
+    options = ["--tag", "open_mouth", "-n", 2, "--augmentations", 6, "--quiet", "--json", "--target", real]
     code, out, err = run("evaluate", "dfid", *options)
     assert code == 0, err
     told = json.loads(out)
     assert told["metric"] == "DFD-efficientnet-lite0" and set(told["numbers"]) == {"original", "open_mouth"}
-    code, out, err = run("evaluate", "dfid", "--generator", "torch:toy:ToyGenerator", "--count", 2)
+    code, out, err = run("evaluate", "dfid", "--generator", "torch:toy:ToyGenerator", "-n", 2)
     assert code == 1 and err.count("\n") == 1
 
 
 def test_lpips_of_edits_and_of_folders(run):
-    code, out, err = run("evaluate", "lpips", "--tag", "long_hair", "--count", 2, "--styles", 3, "--quiet", "--json")
+    code, out, err = run("evaluate", "lpips", "--tag", "long_hair", "-n", 2, "--styles", 3, "--quiet", "--json")
     assert code == 0, err
     told = json.loads(out)
     assert told["metric"] == "PD-efficientnet-lite0" and told["numbers"]["long_hair"]["disturbance"]["value"] > 0

@@ -94,7 +94,7 @@ def test_sampled_fitted_and_edited_without_naming_the_generator_again(run: Run, 
     code, out, err = run("fit-directions", "s", "--finder", "linear", "--json", "--quiet")
     assert code == 0, err
     tag = json.loads(out)["tags"][0]
-    code, _, err = run("edit", "--tag", tag, "--directions", "directions/linear.safetensors", "--count", 2, "--quiet")
+    code, _, err = run("edit", "--tag", tag, "--directions", "directions/linear.safetensors", "-n", 2, "--quiet")
     assert code == 0, err
     assert Image.open(f"edit-{tag}.png").width > 32
 
@@ -103,7 +103,7 @@ def test_a_generator_that_is_code_is_not_loaded_on_a_files_word(run: Run) -> Non
     toy = ("--generator", "torch:toy:ToyGenerator")
     assert run("sample", "s", *toy, "--tagger", "torch:toy:ToyTagger", "--n", 300, "--quiet")[0] == 0
     assert run("fit-directions", "s", "--finder", "linear", "--quiet")[0] == 0
-    edit = ("edit", "--tag", "red_hair", "--directions", "directions/linear.safetensors", "--count", 2)
+    edit = ("edit", "--tag", "red_hair", "--directions", "directions/linear.safetensors", "-n", 2)
     for command in (("tag", "s", "--tagger", "torch:toy:ToyTagger"), edit, ("fit-directions", "s", "--finder", "sefa")):
         code, _, err = run(*command)
         assert code == 1 and "which is code" in err and "--generator 'torch:toy:ToyGenerator'" in err
@@ -140,7 +140,7 @@ def test_codes_and_directions_of_others(run: Run, vae: str) -> None:
 def test_a_published_conditional_generator(run: Run) -> None:
     name = f"dcgan:{omniart.weight_file()}?labels=8"
     assert run("fit-directions", "--generator", name, "--finder", "sefa?k=2", "--quiet")[0] == 0
-    edit = ("edit", "--tag", "sefa_00", "--directions", "directions/sefa.safetensors", "--count", 2, "--quiet")
+    edit = ("edit", "--tag", "sefa_00", "--directions", "directions/sefa.safetensors", "-n", 2, "--quiet")
     sheets = []
     for label in (1, 7):  # blue, red
         code, _, err = run(*edit, "--label", label, "--force")

@@ -55,7 +55,7 @@ def newer(path: str) -> None:
             os.utime(name, (1_700_000_000 + i,) * 2)
 
 
-FIT = ("fit-prior", *TOY, "--steps", 12, "--codes", 200, "--pictures", 40)
+FIT = ("fit-prior", *TOY, "--steps", 12, "-n", 200, "--pictures", 40)
 
 
 @pytest.mark.usefixtures("small")
@@ -74,7 +74,7 @@ def test_fit_prior(sampled: Run) -> None:
     assert "--force" in one_error(sampled(*FIT, "--quiet"))
     code, out, err = sampled(*FIT, "--tag", "smile", "--tag", "red_hair", "--quiet", "--force")
     assert code == 0 and err == "" and "a prior of 2 tags" in out and "latentedit edit --tag smile" in out
-    assert sampled("edit", *TOY, "--tag", "smile", "--count", 2, "--quiet")[0] == 0
+    assert sampled("edit", *TOY, "--tag", "smile", "-n", 2, "--quiet")[0] == 0
 
 
 @pytest.mark.usefixtures("small")
@@ -99,7 +99,9 @@ def test_a_stopped_fit_goes_on(sampled: Run, monkeypatch: pytest.MonkeyPatch) ->
     with monkeypatch.context() as patch:
         step = Lesson.go_on
         patch.setattr(Lesson, "go_on", stop)
-        assert "goes on from what is kept" in one_error(sampled(*FIT, "--quiet"))
+        code, out, err = sampled(*FIT, "--quiet")
+        assert (code, out) == (130, "")
+        assert err == "error: interrupted; what is done is kept; the same command goes on from there\n"
     assert not Path(PRIOR).exists() and len(list(Path("directions").iterdir())) == 4
     with monkeypatch.context() as patch:
         patch.setattr(fitting, "faster_type", lambda device: torch.bfloat16)  # found again, on a machine that is busy
@@ -115,7 +117,7 @@ def test_a_generator_alone_gives_a_prior_that_settles(both: Run) -> None:
     code, out, err = both(*FIT[:1], "nothing", *FIT[1:], "--out", "bare.safetensors")
     assert code == 0 and "no tags" in out and "--directions FILE" in out, err
     assert "warning" not in err
-    base = ("edit", *TOY, "--count", 2, "--force", "--tag")
+    base = ("edit", *TOY, "-n", 2, "--force", "--tag")
     code, out, err = both(*base, "smile", "--directions", LINES, "--prior", "bare.safetensors")
     assert code == 0 and "settled lines" in out, err
     assert "unknown tag 'smile'; known: none" in one_error(both(*base, "smile", "--prior", "bare.safetensors"))
@@ -141,15 +143,15 @@ def test_the_defaults_are_the_recipes() -> None:
 
     recipe = PriorRecipe()
     defaults = {option.name: option.default for option in fit_prior.params}
-    for name in ("steps", "codes", "pictures", "seed"):
-        assert defaults[name] == getattr(recipe, name)
+    for name, field in (("steps", "steps"), ("n", "codes"), ("pictures", "pictures"), ("seed", "seed")):
+        assert defaults[name] == getattr(recipe, field)
 
 
 # ---- which editor
 
 
 def test_what_is_named_wins(both: Run) -> None:
-    base = ("edit", *TOY, "--tag", "long_hair", "--count", 2, "--json", "--force")
+    base = ("edit", *TOY, "--tag", "long_hair", "-n", 2, "--json", "--force")
     cases = {
         ("--prior", PRIOR): ("flow", PRIOR, -3.0),
         ("--directions", PRIOR): ("flow", PRIOR, -3.0),
@@ -175,14 +177,14 @@ def test_what_is_named_wins(both: Run) -> None:
 def test_without_a_generator_the_newest_file_names_it(both: Run) -> None:
     assert "--generator 'torch:toy:ToyGenerator'" in one_error(both("edit", "--tag", "smile"))
     shutil.rmtree("directions")
-    code, out, err = both("edit", "--tag", "long_hair", "--count", 1, "--json")
+    code, out, err = both("edit", "--tag", "long_hair", "-n", 1, "--json")
     assert code == 0 and json.loads(out)["file"] == "shipped" and err == ""
     assert "come" in one_error(both("edit", *TOY, "--tag", "smile"))
 
 
 def test_a_damaged_newest_file_is_passed_over(both: Run) -> None:
     Path("directions/x.safetensors").write_bytes(saved().read_bytes()[:900])
-    code, out, err = both("edit", *TOY, "--tag", "smile", "--count", 2)
+    code, out, err = both("edit", *TOY, "--tag", "smile", "-n", 2)
     assert code == 0 and LINES in out
     assert err.startswith("passed over: directions/x.safetensors: ") and err.count("\n") == 2
     for command in (("edit", *TOY, "--tag", "smile", "--prior"), ("info",), ("list", "directions")):
@@ -190,7 +192,7 @@ def test_a_damaged_newest_file_is_passed_over(both: Run) -> None:
 
 
 def test_goals_and_what_to_keep(both: Run) -> None:
-    base = ("edit", *TOY, "--count", 2, "--force")
+    base = ("edit", *TOY, "-n", 2, "--force")
     code, out, err = both(*base, "--prior", PRIOR, "--tag", "long_hair>0.7", "--tag", "open_mouth !smile", "--json")
     assert code == 0, err
     told = json.loads(out)
@@ -208,7 +210,7 @@ def test_goals_and_what_to_keep(both: Run) -> None:
 
 def test_files_of_another_generator_are_refused(both: Run) -> None:
     Path("others.py").write_text("from toy import ToyGenerator\ndef make():\n    return ToyGenerator(seed=50)\n")
-    other = ("edit", "--generator", "torch:others:make", "--tag", "smile", "--count", 2)
+    other = ("edit", "--generator", "torch:others:make", "--tag", "smile", "-n", 2)
     assert "fit-prior" in one_error(both(*other, "--prior", PRIOR))
     assert "fit" in one_error(both(*other, "--prior", PRIOR, "--directions", LINES))
     assert "come with latentedit" in one_error(both(*other))  # neither file of ./directions fits it
@@ -236,7 +238,7 @@ def test_info_and_list(both: Run) -> None:
 
 def test_measuring(both: Run) -> None:
     judge = ("--judge", "torch:toy:ToyTagger")
-    few = (*TOY, *judge, "--count", 12, "--tag", "smile", "--natural", 0, "--json", "--quiet")
+    few = (*TOY, *judge, "-n", 12, "--tag", "smile", "--natural", 0, "--json", "--quiet")
     code, out, err = both("compare", PRIOR, LINES, *few)
     assert code == 0, err
     told = json.loads(out)

@@ -9,7 +9,7 @@ from toy import TAGS, ToyGenerator, ToyTagger
 from latentedit.directions.bank import DirectionBank
 from latentedit.directions.direction import Direction
 
-TOYS = ["--directions", "toy.safetensors", "--generator", "torch:toy:ToyGenerator", "--count", 40]
+TOYS = ["--directions", "toy.safetensors", "--generator", "torch:toy:ToyGenerator", "-n", 40]
 JUDGED = ["--judge", "torch:toy:ToyTagger", "--features", "pixels"]
 
 
@@ -62,5 +62,5 @@ def test_axioms(run, toys):
     ],
 )
 def test_what_is_wrong_is_one_line(run, options, message):
-    code, out, err = run("evaluate", *options, "--count", 2, "--quiet")
+    code, out, err = run("evaluate", *options, "-n", 2, "--quiet")
     assert code == 1 and message in err and err.count("\n") == 1 and not out, err

@@ -13,7 +13,7 @@ from latentedit.metrics.judges import choose_judge, fitted_with
 from latentedit.prior.settled import Settled
 
 GENERATOR, TAGGER = "torch:toy:ToyGenerator", "torch:toy:ToyTagger"
-FEW = ("--generator", GENERATOR, "--tag", "smile", "--count", 5, "--natural", 0)
+FEW = ("--generator", GENERATOR, "--tag", "smile", "-n", 5, "--natural", 0)
 FILE = "toys.safetensors"
 
 

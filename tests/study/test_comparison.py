@@ -127,7 +127,7 @@ def test_the_command(run, tmp_path):
     DirectionBank([d if d.tag in shipped.tags else Direction(**{**vars(d), "tag": "long_hair"}) for d in turned]).save(
         tmp_path / "turned.safetensors"
     )
-    common = ["--tag", "long_hair", "--tag", "open_mouth", "--count", 12, "--faces", 1, "--natural", 0]
+    common = ["--tag", "long_hair", "--tag", "open_mouth", "-n", 12, "--faces", 1, "--natural", 0]
     code, out, err = run("compare", "ours.safetensors", "turned.safetensors", *common)
     assert code == 0, err
     assert "no difference shown" in out and "turned − ours" in out and "which ships for this" in err

@@ -1,0 +1,5 @@
+"""``python -m latentedit``."""
+
+from latentedit.cli import run
+
+run()

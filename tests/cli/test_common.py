@@ -1,0 +1,99 @@
+"""What all commands share: how many, old spellings, what help says, Ctrl-C."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+from commands import TOY, one_error
+from places import ROOT
+
+from latentedit.cli import cli
+
+
+def every_command(command=cli, path=()):
+    yield path, command
+    for name, one in getattr(command, "commands", {}).items():
+        yield from every_command(one, (*path, name))
+
+
+def options_of(command):
+    return {spelling: p for p in command.params if isinstance(p, click.Option) for spelling in p.opts}
+
+
+def test_n_is_how_many_everywhere_and_old_spellings_are_hidden():
+    counted = {path for path, command in every_command() if "-n" in options_of(command)}
+    assert {("sample",), ("demo",), ("edit",), ("compare",), ("fit-prior",)} <= counted
+    assert {("evaluate", one) for one in ("rescoring", "curves", "axioms", "fid", "dfid", "lpips")} <= counted
+    for path, command in every_command():
+        known = options_of(command)
+        assert ("-n" in known) == ("--n" in known), path
+        assert "--count" not in known or known["--count"].hidden, path
+
+
+def test_old_spellings_go_on_working_with_a_line(run):
+    assert run("fit-directions", "none", *TOY, "--finder", "sefa", "--quiet")[0] == 0
+    edit = ("edit", *TOY, "--tag", "sefa_00", "--quiet", "--json", "--force", "--out", "e.png")
+    code, new, err = run(*edit, "-n", 2)
+    assert (code, err) == (0, "")
+    picture = Path("e.png").read_bytes()
+    code, old, err = run(*edit, "--count", 2)
+    assert (code, old) == (0, new) and Path("e.png").read_bytes() == picture
+    assert err == "--count is called -n now; the old spelling goes with 1.0\n"
+    code, _, err = run(*edit, "--count", 0)
+    assert code == 2 and "--count" in err
+
+
+def test_demo_says_where_with_out(run):
+    Path("file").write_text("")
+    new, old = run("demo", "--out", "file/x", "-n", 200), run("demo", "file/x", "-n", 200)
+    assert "file" in one_error(new)
+    assert old[2] == f"demo file/x is demo --out file/x now; the old spelling goes with 1.0\n{new[2]}"
+    assert "[PLACE]" not in run("demo", "--help")[1]
+
+
+def test_no_summary_is_cut(run):
+    for path, command in every_command():
+        if isinstance(command, click.Group):
+            code, out, _ = run(*path, "--help")
+            listed = out[out.index("Commands:") :]
+            assert code == 0 and "..." not in listed and "generators" in listed or "list" not in path
+            assert all(f"  {name} " in listed for name in command.commands)
+
+
+def test_it_runs_as_a_module(tmp_path):
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-m", "latentedit", "list", "--help"], cwd=tmp_path, env=environment, capture_output=True,
+        text=True,
+    )  # fmt: skip
+    assert done.returncode == 0 and "python -m latentedit list" in done.stdout
+
+
+STOPPING = """
+from toy import ToyGenerator, ToyTagger
+
+class Stopping(ToyTagger):
+    def score(self, images):
+        raise KeyboardInterrupt
+"""
+
+
+@pytest.mark.parametrize(
+    ("command", "kept"),
+    [
+        (("evaluate", "rescoring", "-n", 4, "--natural", 0, "--judge"), "nothing is kept"),
+        (("sample", "s", *TOY, "-n", 4, "--tagger"), "no rows are kept in s yet"),
+        (("tag", "few", *TOY, "--tagger"), "no rows are kept in few yet"),
+    ],
+)
+def test_ctrl_c_says_what_is_kept(run, monkeypatch, command, kept):
+    Path("stopping.py").write_text(STOPPING)
+    monkeypatch.delitem(sys.modules, "stopping", raising=False)
+    assert run("fit-directions", "none", *TOY, "--finder", "sefa", "--quiet")[0] == 0
+    assert run("sample", "few", *TOY, "--tagger", "none", "-n", 3, "--quiet")[0] == 0
+    more = TOY if command[0] == "evaluate" else ()
+    code, out, err = run(*command, "torch:stopping:Stopping", *more, "--quiet")
+    assert (code, out, err) == (130, "", f"error: interrupted; {kept}\n")
