@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from latentedit.cli.common import Context, cli, common, how_many, recorded_generator, refuse_existing
+from latentedit.cli.common import Context, cli, common, how_many, recorded_generator
+from latentedit.cli.drawing import check_place
 from latentedit.cli.editing import AskedEdits, edit_options
 from latentedit.cli.judging import judge_option, load_judge
 from latentedit.cli.natural import DEFAULT, draw_for, natural_option
@@ -48,11 +49,12 @@ def compare(
 
     Without --tag: the first six tags that all have.
     """
-    refuse_existing(out, force)
+    check_place(out, force)
     from latentedit import Faces, __version__, load_generator
     from latentedit.editing.editors import kind_of, open_editor
     from latentedit.editing.sheets import editors_sheet
-    from latentedit.files import atomic_write, sha256_of
+    from latentedit.files import sha256_of
+    from latentedit.pictures.writing import write_picture
     from latentedit.study.columns import cell, elsewhere_cell, natural_cell
     from latentedit.study.comparison import check_editors, unique_names
     from latentedit.study.comparison import compare as run
@@ -94,8 +96,7 @@ def compare(
     shown = [one for one in chosen if str(one) not in found.left_out]
     few = Faces(seeds=range(seed, seed + faces), content=folder).prepare(g, batch_size=context.batch_size)
     sheet = editors_sheet(few, editors, shown, relations=asked.relations)
-    with atomic_write(out) as temporary:
-        sheet.save(temporary, "PNG")
+    write_picture(out, sheet)
     for label, why in found.left_out.items():
         context.say(f"{label} is left out: {why}")
     lead, *others = found.names

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from latentedit.cli.common import Context, cli, common, how_many, recorded_generator, refuse_existing
+from latentedit.cli.common import Context, cli, common, how_many, recorded_generator
+from latentedit.cli.drawing import AskedOutput, output_options, write_edits
 
 if TYPE_CHECKING:
     from latentedit.directions.edits import Edit
@@ -189,10 +190,6 @@ def _with(command: Command, options: Iterable[Callable[[Command], Command]]) -> 
 @edit_options(required=True)
 @editor_options
 @click.option(
-    "--strip", is_flag=True, help="one column per strength, from -STRENGTH to +STRENGTH, instead of before and after"
-)
-@click.option("--steps", type=click.IntRange(2, 25), default=7, show_default=True, help="columns of a strip")
-@click.option(
     "--content",
     metavar="PICTURE",
     help="your picture, a folder of them, or a frame of a video (clip.mp4#t=12.5) as content, for image-to-image "
@@ -212,13 +209,11 @@ def _with(command: Command, options: Iterable[Callable[[Command], Command]]) -> 
 )
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="of the first face")
 @how_many(6, "faces: of seeds SEED, SEED+1, ..., or the first ones of --style or --codes", most=64)
-@click.option("--out", type=click.Path(path_type=Path), help="[default: edit-TAG.png]")
-@click.option("--force", is_flag=True, help="overwrite OUT")
+@output_options
 @common
 def edit(
-    context: Context, asked: AskedEdits, editor: AskedEditor, strip: bool, steps: int, content: str | None,
+    context: Context, asked: AskedEdits, editor: AskedEditor, output: AskedOutput, content: str | None,
     style: Path | None, codes: Path | None, label: int | None, truncation: float, seed: int, n: int,
-    out: Path | None, force: bool,
 ) -> None:  # fmt: skip
     """Give faces a tag and take its opposite away; writes a picture.
 
@@ -226,28 +221,23 @@ def edit(
     """
     if codes and style:
         raise click.UsageError("--codes and --style exclude each other")
-    if out is not None:
-        refuse_existing(out, force)
+    output.check()
     from latentedit.directions.edits import Edit
     from latentedit.editing.editor import moves_of
     from latentedit.editing.editors import kind_of
     from latentedit.editing.faces import Faces
-    from latentedit.editing.sheets import edit_sheet, go_together, moves_text
-    from latentedit.files import atomic_write, file_name
+    from latentedit.editing.sheets import go_together, moves_text
+    from latentedit.files import file_name
 
     generator, loaded, where = editor.load(context)
     edits = [one.paired(loaded.tags, asked.relations) for one in asked.edits(loaded.tags)]
-    if out is None:
-        out = Path(file_name(f"edit-{'-'.join(one.tag for one in edits)}.png"))
-        refuse_existing(out, force)
+    out = output.place(file_name(f"edit-{'-'.join(one.tag for one in edits)}.png"))
     seeds = () if codes or style else range(seed, seed + n)
     faces = Faces(seeds=seeds, codes=codes, style=style, content=content, label=label, truncation=truncation, count=n)
     prepared = faces.prepare(generator, batch_size=context.batch_size)
-    sheet = edit_sheet(prepared, loaded, edits, steps=steps if strip else None)
-    with atomic_write(out) as temporary:
-        sheet.save(temporary, "PNG")
+    write_edits(out, prepared, loaded, edits, output.layout)
     whole, kind = Edit(edits), kind_of(loaded)
-    together = strip or go_together(whole)
+    together = output.strip or go_together(whole)
     told = "; ".join(moves_text(one, loaded, digits=".2f", between=", ") for one in ([whole] if together else edits))
 
     def moves(some: Any) -> dict[str, float]:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from latentedit.cli.common import Context, cli, common, how_many, refuse_existing
+from latentedit.cli.common import Context, cli, common, how_many
+from latentedit.cli.drawing import check_place
 from latentedit.cli.editing import AskedEditor, AskedEdits, Command, edit_options, editor_options
 from latentedit.cli.judging import judge_option, load_judge
 from latentedit.cli.natural import DEFAULT, draw_for, natural_option
@@ -161,11 +162,11 @@ def rescoring(
     import numpy as np
 
     from latentedit import rescore
-    from latentedit.files import atomic_write
+    from latentedit.pictures.writing import write_picture
     from latentedit.study.columns import cell, look_cells, look_header, networks_of
 
     if out:
-        refuse_existing(out, force)
+        check_place(out, force)
     s = subject.load(context, default=None)
     relations = s.relations
     judged = load_judge(context, s.generator, [s.editor], judge)
@@ -204,8 +205,7 @@ def rescoring(
     if out:
         from latentedit.study.report import matrix_picture
 
-        with atomic_write(out) as temporary:
-            matrix_picture(r).save(temporary, "PNG")
+        write_picture(out, matrix_picture(r))
         context.say(f"wrote {out}")
     header = ["edit", "lack it", "target rises by", "ceiling", "others change by", "worst other, over all"]
     context.result(document, "\n".join(filter(None, [table([*header, *look_header(networks)], rows), missing])))

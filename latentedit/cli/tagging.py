@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from latentedit.cli.common import Context, cli, common, recorded_generator, refuse_existing, rows_kept
+from latentedit.cli.common import Context, cli, common, recorded_generator, rows_kept
+from latentedit.cli.drawing import check_place
 from latentedit.cli.terminal import table
 from latentedit.errors import LatentEditError
 
@@ -117,17 +118,16 @@ def compare_tags(
     if len(taggers) not in (0, 2):
         raise LatentEditError(f"{len(taggers)} taggers given; give --tagger twice, or not at all")
     if picture is not None:
-        refuse_existing(picture, force)
+        check_place(picture, force)
     from latentedit import open_samples
-    from latentedit.files import atomic_write
     from latentedit.metrics import tagger_agreement
+    from latentedit.pictures.writing import write_picture
 
     stored = open_samples(samples)
     agreement = tagger_agreement(stored, *taggers)
     if picture is not None:
         sheet = _disagreements(context, stored, agreement, _generator(context, stored, generator), contents)
-        with atomic_write(picture) as temporary:
-            sheet.save(temporary, "PNG")
+        write_picture(picture, sheet)
     context.result(_document(agreement, picture), _text(agreement, picture))
 
 

@@ -136,6 +136,24 @@ def to_uint8(images: Tensor) -> np.ndarray:
     return quantised(images).permute(0, 2, 3, 1).cpu().numpy()
 
 
+def to_pil(images: Tensor) -> list[Image.Image]:
+    """Pictures as Pillow has them, clamped and rounded: what a generator decodes leaves [-1, 1] by a little.
+
+    Args:
+        images: (n, 3, H, W), or one (3, H, W), in [-1, 1].
+
+    Returns:
+        RGB pictures, a list of one for one.
+
+    Raises:
+        LatentEditError: another shape.
+    """
+    given = images[None] if images.ndim == 3 else images
+    if given.ndim != 4 or given.shape[1] != 3:
+        raise LatentEditError(f"pictures of shape {tuple(images.shape)}; they are (n, 3, H, W), or one (3, H, W)")
+    return [Image.fromarray(pixels) for pixels in to_uint8(given.detach())]
+
+
 def grid(
     images: Tensor,
     columns: int,

@@ -18,12 +18,12 @@ from latentedit.directions.edits import DEFAULT_STRENGTH, Edit
 from latentedit.directions.moments import Moments
 from latentedit.directions.pairs import TagRelations
 from latentedit.editing.editor import Editor
-from latentedit.files import atomic_write
 from latentedit.generators import Generator, load_generator
 from latentedit.metrics import Rescoring, rescore
 from latentedit.metrics.carriers import draw_own, natural_networks
 from latentedit.pictures.images import grid
 from latentedit.pictures.report import Figure, Section, Table, heat_map, write_report
+from latentedit.pictures.writing import write_picture
 from latentedit.prior.prior import Prior
 from latentedit.samples.sampling import sample
 from latentedit.samples.store import Samples
@@ -156,8 +156,7 @@ def _edit_section(
             pictures.append(generator.decode(editor.edit(codes, Edit(tag, opposite=opposite))))
             labels.append(f"{editor_name}: {name}")
     sheet = grid(torch.cat(pictures), len(codes), row_labels=labels)
-    with atomic_write(out / f"edit-{tag}.png") as temporary:
-        sheet.save(temporary)
+    write_picture(out / f"edit-{tag}.png", sheet)
     caption = f"{tag} at {DEFAULT_STRENGTH:g} σ on faces without it, with and without the opposing tag."
     return Section(tag.replace("_", " "), figures=[Figure(sheet, caption)])
 
@@ -171,8 +170,7 @@ def _strength_section(generator: Generator, editors: dict[str, Editor], out: Pat
     ]
     labels = [f"{name}: {tag}" for tag, name in shown]
     sheet = grid(torch.cat(rows), len(steps), row_labels=labels, column_labels=[f"{s:+d}" for s in steps])
-    with atomic_write(out / "strengths.png") as temporary:
-        sheet.save(temporary)
+    write_picture(out / "strengths.png", sheet)
     caption = "lasso directions with their opposing tags, in σ, and the prior."
     return Section("One face, seven strengths", figures=[Figure(sheet, caption)])
 

@@ -1,0 +1,63 @@
+"""How edits are laid out in a picture: a sheet, a strip of strengths, or one face alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from PIL import Image
+
+from latentedit.directions.edits import Edit, EditLike
+from latentedit.editing.editor import Editor
+from latentedit.editing.faces import PreparedFaces
+from latentedit.editing.sheets import edit_sheet
+from latentedit.errors import LatentEditError
+from latentedit.pictures.images import to_pil
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a picture shows edits; a recipe holds it.
+
+    Attributes:
+        kind: "sheet": faces before and after each edit; "strip": a row a face, a column a strength; "single": one
+            face after all edits together, and nothing else.
+        steps: columns of a strip, 2 or more.
+        tile: pixels of a face's longer side on a sheet or strip; None: as wide as it is, small ones enlarged.
+        labels: whether a sheet or strip has headings.
+
+    Raises:
+        LatentEditError: another kind, steps below 2, a tile below 1.
+    """
+
+    kind: Literal["sheet", "strip", "single"] = "sheet"
+    steps: int = 7
+    tile: int | None = None
+    labels: bool = True
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("sheet", "strip", "single"):
+            raise LatentEditError(f"layout {self.kind!r}; choose sheet, strip or single")
+        if self.steps < 2:
+            raise LatentEditError(f"a strip of {self.steps} steps; it takes 2 or more")
+        if self.tile is not None and self.tile < 1:
+            raise LatentEditError(f"a tile of {self.tile} pixels; it takes 1 or more")
+
+
+def draw(faces: PreparedFaces, editor: Editor, edits: EditLike, layout: Layout) -> Image.Image:
+    """A picture of edits.
+
+    Args:
+        faces: to edit; exactly one for a single picture.
+        editor: edits them.
+        edits: what is changed.
+        layout: how it is shown.
+
+    Raises:
+        LatentEditError: an edit that the editor cannot do, faces that cannot be decoded, several faces for one picture.
+    """
+    if layout.kind == "single":
+        if len(faces) != 1:
+            raise LatentEditError(f"{len(faces)} faces for one picture; give one, or lay them out as a sheet")
+        return to_pil(faces.pictures(editor.edit(faces.all_codes(), Edit(edits))))[0]
+    return edit_sheet(faces, editor, edits, steps=layout.steps if layout.kind == "strip" else None)
