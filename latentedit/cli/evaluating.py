@@ -236,18 +236,20 @@ def fid(context: Context, subject: AskedSubject, pictures: Path | None, target: 
         if target is None:
             raise click.UsageError("PICTURES are compared with those of --target FOLDER; name it")
         found = {str(pictures): features_of_pictures(network, PictureFolder(pictures, None))}
-        real, provenance = PictureFolder(target, None), {"pictures": str(pictures)}
+        real, provenance, groups = PictureFolder(target, None), {"pictures": str(pictures)}, None
     else:
         s = subject.load(context)
         real = PictureFolder(_target_of(s.generator, target), s.generator.resolution)
-        found, _ = features_of_moves(s.prepared(context), network, s.moves, progress=context.progress("decode"))
+        prepared = s.prepared(context)
+        groups = prepared.content_groups
+        found, _ = features_of_moves(prepared, network, s.moves, progress=context.progress("decode"))
         provenance = provenance_of(s)
     targets = features_of_pictures(network, real, progress=context.progress("real pictures"))
     name, rows, numbers = metric_name("FID", network), [], {}
     first, *rest = found
     for key in (first, *rest):
-        value = fid_interval(found[key], targets)
-        difference = None if key == first else fid_difference(found[key], found[first], targets)
+        value = fid_interval(found[key], targets, groups=groups)
+        difference = None if key == first else fid_difference(found[key], found[first], targets, groups=groups)
         numbers[key] = {"estimate": value, "difference": difference}
         rows.append([key, format(value, ".2f"), "" if difference is None else format(difference, "+.2f")])
     note = small_sample_note(min(len(targets), len(found[first])), network.dim)
@@ -327,7 +329,7 @@ def lpips(
     """
     from latentedit.metrics.features import load_features
     from latentedit.metrics.features.base import metric_name
-    from latentedit.metrics.intervals import estimate
+    from latentedit.metrics.intervals import estimate, in_turn
 
     loaded = load_features(network, device=context.device)
     name = metric_name("LPIPS", loaded)
@@ -348,16 +350,17 @@ def lpips(
         s.generator, loaded, s.moves, len(s.seeds), styles=styles, seed=s.seeds[0], contents=s.contents,
         progress=context.progress("styles"),
     )  # fmt: skip
-    _, apart_of = features_of_moves(
-        s.prepared(context), None, s.moves, perceptual=loaded, progress=context.progress("edits")
-    )
+    prepared = s.prepared(context)
+    shared, contents = prepared.content_groups, in_turn(len(s.seeds), len(s.contents) if s.contents else 0)
+    _, apart_of = features_of_moves(prepared, None, s.moves, perceptual=loaded, progress=context.progress("edits"))
     rows, numbers = [], {}
     for key, values in diverse.items():
-        change = None if key == ORIGINAL else estimate(values - diverse[ORIGINAL])
-        moved = estimate(apart_of[key]) if key in apart_of else None
-        numbers[key] = {"diversity": estimate(values), "difference": change, "disturbance": moved}
+        diversity = estimate(values, groups=contents)
+        change = None if key == ORIGINAL else estimate(values - diverse[ORIGINAL], groups=contents)
+        moved = estimate(apart_of[key], groups=shared) if key in apart_of else None
+        numbers[key] = {"diversity": diversity, "difference": change, "disturbance": moved}
         cells = [
-            format(estimate(values), ".3f"),
+            format(diversity, ".3f"),
             *("" if e is None else format(e, f) for e, f in ((change, "+.3f"), (moved, ".3f"))),
         ]
         rows.append([key, *cells])

@@ -26,7 +26,7 @@ from latentedit.editing.faces import Faces, FacesLike
 from latentedit.errors import LatentEditError, MismatchError
 from latentedit.generators import Generator
 from latentedit.metrics.features import DEFAULT_FEATURES, FeatureNetwork, load_features
-from latentedit.metrics.intervals import Estimate, difference_of_means
+from latentedit.metrics.intervals import Estimate, difference_of_means, in_turn
 from latentedit.samples.fill import checked_scores
 from latentedit.taggers import Tagger
 from latentedit.taggers.base import thresholds_of
@@ -242,7 +242,7 @@ def draw_own(
     return OwnPictures(
         tuple(wanted), tuple(judge.tags), thresholds, np.concatenate(scores), np.concatenate(kept),
         {name: np.concatenate(parts) if parts else np.zeros((0, 1), np.float32) for name, parts in features.items()},
-        groups=np.arange(drawn) % contents if 1 < contents < drawn else None, networks=dict(networks),
+        groups=in_turn(drawn, contents), networks=dict(networks),
         provenance=provenance,
     )  # fmt: skip
 

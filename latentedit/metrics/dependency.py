@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -40,6 +40,7 @@ EPSILON = 1e-4
 CONSTANT = 1e-6
 """Standard deviation of a logit up to which a tag counts as one that never varies."""
 STRENGTHS = (1.0, 2.0, 3.0, 4.0, 6.0)
+_Row: TypeAlias = tuple[np.ndarray, tuple[str, ...], np.ndarray | None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +63,7 @@ class AttributeDependency:
             does, and for an end of the interval where more than 5 % of the resamples do not.
         tables: for each edit (m, 3, 1 + s), by picture, unedited and at each strength: Δl_t / σ(l_t), mean and maximum
             of |Δl_i| / σ(l_i).
+        groups: for each edit which of its pictures share a content (m,), and are resampled together; None: none do.
         n_boot: bootstrap repetitions.
     """
 
@@ -78,6 +80,7 @@ class AttributeDependency:
     mean_ad_at: Estimates
     max_ad_at: Estimates
     tables: tuple[np.ndarray, ...]
+    groups: tuple[np.ndarray | None, ...]
     n_boot: int = 1000
 
     @classmethod
@@ -95,6 +98,7 @@ class AttributeDependency:
         among: Among = "lacking",
         share: float = COMMON,
         relations: TagRelations | None = None,
+        groups: np.ndarray | None = None,
         n_boot: int = 1000,
     ) -> AttributeDependency:
         """The dependency of scores (n, k) before and (s, t, n, k) after, in the order of ``strengths`` (s,).
@@ -107,6 +111,7 @@ class AttributeDependency:
             among: pictures to move: those that lack the target's tag, as in the paper, or all.
             share: of the unedited pictures that have to carry an attribute.
             relations: groups of tags; the shipped ones when None.
+            groups: (n,) which pictures share a content; None: each has its own.
             n_boot: bootstrap repetitions.
 
         Raises:
@@ -119,10 +124,12 @@ class AttributeDependency:
                 f"scores before {before.shape} and after {after.shape} for {len(given)} strengths, {t} edits and "
                 f"{len(tags)} tags; give (n, tags) and (strengths, edits, n, tags)"
             )
+        if groups is not None and np.shape(groups) != (len(before),):
+            raise LatentEditError(f"groups have shape {np.shape(groups)} for {len(before)} pictures; give one for each")
         rows = [
             dependency_table(
                 before, after[:, i], given, targets[i], tags=tags, thresholds=thresholds, among=among, share=share,
-                relations=relations,
+                relations=relations, groups=groups,
             )
             for i in range(t)
         ]  # fmt: skip
@@ -130,21 +137,23 @@ class AttributeDependency:
 
     @classmethod
     def _of_tables(
-        cls, rows: Sequence[tuple[np.ndarray, tuple[str, ...]]], strengths: np.ndarray, targets: Sequence[str],
+        cls, rows: Sequence[_Row], strengths: np.ndarray, targets: Sequence[str],
         labels: Sequence[str], constant: tuple[str, ...], at: float, n_boot: int,
     ) -> AttributeDependency:  # fmt: skip
-        tables = tuple(table for table, _ in rows)
-        moved = [table_means(table[:, :, 1:], n_boot) for table in tables]  # each (3, s)
-        reached = [table_statistics(table, lambda m: _paid(m, at), 2, n_boot) for table in tables]
+        moved = [table_means(table[:, :, 1:], n_boot, groups) for table, _, groups in rows]  # each (3, s)
+        reached = [
+            table_statistics(table, lambda m: _paid(m, at), 2, n_boot, groups) for table, _, groups in rows
+        ]  # fmt: skip
         return cls(
-            tuple(targets), tuple(labels), np.sort(strengths), np.array([len(table) for table in tables]),
-            tuple(names for _, names in rows), constant, stacked(moved, 0), stacked(moved, 1), stacked(moved, 2), at,
-            stacked(reached, 0), stacked(reached, 1), tables, n_boot,
+            tuple(targets), tuple(labels), np.sort(strengths), np.array([len(table) for table, *_ in rows]),
+            tuple(names for _, names, _ in rows), constant, stacked(moved, 0), stacked(moved, 1), stacked(moved, 2), at,
+            stacked(reached, 0), stacked(reached, 1), tuple(table for table, *_ in rows),
+            tuple(groups for *_, groups in rows), n_boot,
         )  # fmt: skip
 
     def numbers(self) -> dict[str, Any]:
         """All but the tables of single pictures, for JSON."""
-        return {f.name: getattr(self, f.name) for f in fields(self) if f.name != "tables"}
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("tables", "groups")}
 
 
 def attribute_dependency(
@@ -178,7 +187,8 @@ def attribute_dependency(
     rows, given = as_edits(edits), _rising(strengths, at)
     check_statistics(n_boot, among)
     moves = [[along(editor, one.at(s), relations) for s in given.tolist()] for one in rows]
-    scorer = Scorer(judge, Faces.of(faces).prepare(generator, batch_size=batch_size))
+    prepared = Faces.of(faces).prepare(generator, batch_size=batch_size)
+    scorer, groups = Scorer(judge, prepared), prepared.content_groups
     tags, thresholds = tuple(judge.tags), thresholds_of(judge)
     tables, constant = [], tuple[str, ...]()
     for i, before, after in iter_scored(scorer, rows, given.tolist(), moves, progress=progress):
@@ -186,7 +196,7 @@ def attribute_dependency(
         tables.append(
             dependency_table(
                 before, after, given, rows[i].tag, tags=tags, thresholds=thresholds, among=among, share=share,
-                relations=relations,
+                relations=relations, groups=groups,
             )
         )  # fmt: skip
     targets, labels = [one.tag for one in rows], [str(one) for one in rows]
@@ -216,14 +226,16 @@ def dependency_table(
     among: Among = "lacking",
     share: float = COMMON,
     relations: TagRelations | None = None,
-) -> tuple[np.ndarray, tuple[str, ...]]:
-    """What one edit did, picture by picture: a table (m, 3, 1 + s) as of :class:`AttributeDependency`, and A without t.
+    groups: np.ndarray | None = None,
+) -> _Row:
+    """What one edit did, picture by picture: a table (m, 3, 1 + s) as of :class:`AttributeDependency`, A without t, and
+    which of these pictures share a content (m,).
 
     Args:
         before, after: scores (n, k) and (s, n, k).
         strengths: (s,) above 0.
         target: the edit's tag.
-        tags, thresholds, among, share, relations: as of :meth:`AttributeDependency.of_scores`.
+        tags, thresholds, among, share, relations, groups: as of :meth:`AttributeDependency.of_scores`.
     """
     if among not in ("all", "lacking"):
         raise UnknownNameError("kind of pictures", among, ("all", "lacking"))
@@ -235,7 +247,7 @@ def dependency_table(
     attributes = tuple(tags[j] for j in columns)
     t = tags.index(target) if target in tags else None
     if t is None or sigma[t] <= CONSTANT:
-        return np.zeros((0, 3, 1 + len(strengths))), attributes
+        return np.zeros((0, 3, 1 + len(strengths))), attributes, None
     picked = before[:, t] < thresholds[t] if among == "lacking" else np.ones(len(before), bool)
     old, table = unedited[picked], np.zeros((int(picked.sum()), 3, 1 + len(strengths)))
     if not columns:
@@ -246,7 +258,7 @@ def dependency_table(
         if columns:
             apart = np.abs(new[:, columns] - old[:, columns]) / sigma[columns]
             table[:, 1, i], table[:, 2, i] = apart.mean(1), apart.max(1)
-    return table, attributes
+    return table, attributes, None if groups is None else np.asarray(groups)[picked]
 
 
 def _paid(means: np.ndarray, at: float) -> np.ndarray:

@@ -27,7 +27,7 @@ import numpy as np
 from scipy.special import stdtrit
 
 from latentedit.errors import LatentEditError
-from latentedit.metrics.intervals import LEVEL, Estimate
+from latentedit.metrics.intervals import LEVEL, Estimate, group_sums
 
 Array = np.ndarray
 
@@ -173,7 +173,9 @@ def fid(features_a: Any, features_b: Any) -> float:
     return _distance(*_small(a, b))
 
 
-def fid_interval(features_a: Any, features_b: Any, *, level: float = LEVEL) -> Estimate:
+def fid_interval(
+    features_a: Any, features_b: Any, *, level: float = LEVEL, groups: np.ndarray | None = None
+) -> Estimate:
     """The distance, with an interval for what it is on average between sets of these sizes.
 
     One singular value decomposition, O(min(n, d) min(m, d) max(n, m)). In simulations with 10 to 1,000 pictures of 4 to
@@ -183,16 +185,19 @@ def fid_interval(features_a: Any, features_b: Any, *, level: float = LEVEL) -> E
     Args:
         features_a, features_b: (n, d) and (m, d).
         level: of the interval.
+        groups: (n,) which pictures of the first set share a content, and tell less than independent ones.
 
     Raises:
         LatentEditError: see :func:`fid`.
     """
     a, b = _small(*_pair(features_a, features_b))
     value, of_a, of_b = _influences(a, b)
-    return _around(value, (of_a, of_b), level)
+    return _around(value, (of_a, of_b), level, groups)
 
 
-def fid_difference(edited: Any, original: Any, target: Any, *, level: float = LEVEL) -> Estimate:
+def fid_difference(
+    edited: Any, original: Any, target: Any, *, level: float = LEVEL, groups: np.ndarray | None = None
+) -> Estimate:
     """Distance of edited pictures to the target minus that of the same pictures unedited, with an interval.
 
     Paired: what a picture contributes to one distance is subtracted from what it contributes to the other, and so for
@@ -201,7 +206,7 @@ def fid_difference(edited: Any, original: Any, target: Any, *, level: float = LE
     Args:
         edited, original: (n, d) each; row i is the same picture after and before.
         target: (m, d).
-        level: of the interval; see :func:`fid_interval`.
+        level, groups: see :func:`fid_interval`; groups are of the edited pictures.
 
     Raises:
         LatentEditError: another number of edited than of original pictures; see also :func:`fid`.
@@ -215,7 +220,7 @@ def fid_difference(edited: Any, original: Any, target: Any, *, level: float = LE
     after, before, real = _small(after, before, real)
     then, of_before, of_real_before = _influences(before, real)
     now, of_after, of_real_after = _influences(after, real)
-    return _around(now - then, (of_after - of_before, of_real_after - of_real_before), level)
+    return _around(now - then, (of_after - of_before, of_real_after - of_real_before), level, groups)
 
 
 def _influences(a: Array, b: Array) -> tuple[float, Array, Array]:
@@ -234,10 +239,14 @@ def _influences(a: Array, b: Array) -> tuple[float, Array, Array]:
     return value, 2 * x @ gap + n * (own_x - shared_x), -2 * y @ gap + m * (own_y - shared_y)
 
 
-def _around(value: float, influences: tuple[Array, Array], level: float) -> Estimate:
-    """The interval of a number with these influences of the rows of two independent sets."""
-    error = sum(float(np.var(one, ddof=1)) / len(one) for one in influences) ** 0.5
-    reach = error * float(stdtrit(min(len(one) for one in influences) - 1, (1 + level) / 2))
+def _around(value: float, influences: tuple[Array, Array], level: float, groups: np.ndarray | None) -> Estimate:
+    """The interval of a number with these influences of the rows of two independent sets, the first one in groups."""
+    sums = [group_sums((one - one.mean()) / len(one), g) for one, g in zip(influences, (groups, None), strict=True)]
+    independent = min(map(len, sums))
+    if independent < 2:
+        return Estimate(value, float("nan"), float("nan"))
+    error = sum(len(one) / (len(one) - 1) * float(np.square(one).sum()) for one in sums) ** 0.5
+    reach = error * float(stdtrit(independent - 1, (1 + level) / 2))
     return Estimate(value, value - reach, value + reach)
 
 

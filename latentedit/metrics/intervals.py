@@ -119,6 +119,11 @@ def numbered(groups: np.ndarray) -> tuple[np.ndarray, int]:
     return place.astype(np.int64).reshape(-1), len(names)
 
 
+def in_turn(n: int, contents: int) -> np.ndarray | None:
+    """Which of n pictures share a content, where they take so many contents in turn; None when all do, or none do."""
+    return np.arange(n) % contents if 1 < contents < n else None
+
+
 def group_sums(values: np.ndarray, groups: np.ndarray | None) -> np.ndarray:
     """Sums (g, ...) of values (n, ...) over groups (n,); the values themselves when there are none."""
     if groups is None:

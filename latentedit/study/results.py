@@ -19,7 +19,7 @@ from latentedit.metrics.dependency import AttributeDependency
 from latentedit.metrics.edited_pictures import ORIGINAL
 from latentedit.metrics.features.base import metric_name
 from latentedit.metrics.frechet_distance import fid_difference, fid_interval, small_sample_note
-from latentedit.metrics.intervals import Estimate, estimate
+from latentedit.metrics.intervals import Estimate, estimate, in_turn
 from latentedit.metrics.looks import Looks
 from latentedit.metrics.rescoring import Rescoring, selectivity_of
 from latentedit.study.protocol import Method, Protocol
@@ -144,30 +144,37 @@ def _fid_numbers(measured: Measured) -> list[Number]:
     if targets is None or not measured.features:
         return []
     original = measured.features[ORIGINAL]
+    groups = _groups(measured, len(original))
     for key, method, edit in _each(measured, "fid"):
         here = measured.features[key]
         found.append(
             Number(
-                "fid", method, edit, fid_interval(here, targets),
-                None if key == ORIGINAL else fid_difference(here, original, targets),
+                "fid", method, edit, fid_interval(here, targets, groups=groups),
+                None if key == ORIGINAL else fid_difference(here, original, targets, groups=groups),
                 _published(measured.protocol, "fid", method, edit), len(here),
             )
         )  # fmt: skip
     return found
 
 
+def _groups(measured: Measured, pictures: int) -> np.ndarray | None:
+    """Which pictures share one of the study's contents, which they take in turn."""
+    return in_turn(pictures, int(measured.provenance["contents"]))
+
+
 def _mean_numbers(measured: Measured, metric: str, values: Mapping[str, np.ndarray]) -> list[Number]:
-    """Numbers that are means over pictures."""
+    """Numbers that are means over pictures, or over contents."""
     found, n_boot = [], measured.protocol.sizes.n_boot
     for key, method, edit in _each(measured, "fid" if metric == "disturbance" else metric):
         if key not in values:
             continue
+        groups = _groups(measured, len(values[key]))
         difference = None
         if key != ORIGINAL and ORIGINAL in values:
-            difference = estimate(values[key] - values[ORIGINAL], n_boot=n_boot)
+            difference = estimate(values[key] - values[ORIGINAL], n_boot=n_boot, groups=groups)
         found.append(
             Number(
-                metric, method, edit, estimate(values[key], n_boot=n_boot), difference,
+                metric, method, edit, estimate(values[key], n_boot=n_boot, groups=groups), difference,
                 _published(measured.protocol, metric, method, edit), len(values[key]),
             )
         )  # fmt: skip
@@ -234,6 +241,7 @@ def _about(measured: Measured, finder: str) -> dict[str, Any]:
     return {
         "targets": [targets[name] for name in edits], "labels": edits, "tags": measured.judge.tags,
         "thresholds": thresholds_of(measured.judge), "n_boot": measured.protocol.sizes.n_boot,
+        "groups": _groups(measured, len(measured.curves[finder]["before"])),
     }  # fmt: skip
 
 
