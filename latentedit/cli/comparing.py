@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from latentedit.cli.common import Context, cli, common, how_many, recorded_generator
+from latentedit.cli.common import Context, cli, common, how_many, recorded_generator, refuse_existing
 from latentedit.cli.drawing import check_place
 from latentedit.cli.editing import AskedEdits, edit_options
+from latentedit.cli.evaluating import say_few
 from latentedit.cli.judging import judge_option, load_judge
 from latentedit.cli.natural import DEFAULT, draw_for, natural_option
-from latentedit.cli.terminal import Progress, table
+from latentedit.cli.terminal import Progress
 from latentedit.errors import LatentEditError
 
 if TYPE_CHECKING:
     from latentedit.editing.editors import EditorFile
+    from latentedit.metrics.carriers import OwnPictures
+    from latentedit.metrics.intervals import Estimate
     from latentedit.metrics.rescoring import Summary
+    from latentedit.study.comparison import Comparison
 
 MOST = 6
 
@@ -49,16 +56,17 @@ def compare(
 
     Without --tag: the first six tags that all have.
     """
+    beside = out.with_suffix(".json")
     check_place(out, force)
+    refuse_existing(beside, force)
     from latentedit import Faces, __version__, load_generator
     from latentedit.editing.editors import kind_of, open_editor
     from latentedit.editing.sheets import editors_sheet
-    from latentedit.files import sha256_of
+    from latentedit.files import atomic_write, jsonable, sha256_of
     from latentedit.pictures.writing import write_picture
-    from latentedit.study.columns import cell, elsewhere_cell, natural_cell
+    from latentedit.samples.contents import Contents
     from latentedit.study.comparison import check_editors, unique_names
     from latentedit.study.comparison import compare as run
-    from latentedit.study.report import against_zero
 
     editors = dict(zip(unique_names(files), map(open_editor, files), strict=True))
     recorded = next((editor.generator_name for editor in editors.values() if editor.generator_name), "")
@@ -83,7 +91,9 @@ def compare(
             bars.setdefault(name, Progress(name))(done, total)
 
     check_editors(g, editors)
-    measured = Faces(seeds=range(seed, seed + n), content=folder)
+    pictured = Contents.find(g, folder) if folder is not None else None
+    say_few(context, n, len(pictured) if pictured else 0)
+    measured = Faces(seeds=range(seed, seed + n), content=pictured)
     own, missing = draw_for(
         context, g, tagger, [one.tag for one in chosen], measured,
         natural=0 if all_pictures else DEFAULT if natural is None else natural,
@@ -94,30 +104,11 @@ def compare(
         batch_size=context.batch_size, own=own, relations=asked.relations, progress=progress,
     )  # fmt: skip
     shown = [one for one in chosen if str(one) not in found.left_out]
-    few = Faces(seeds=range(seed, seed + faces), content=folder).prepare(g, batch_size=context.batch_size)
+    few = Faces(seeds=range(seed, seed + faces), content=pictured).prepare(g, batch_size=context.batch_size)
     sheet = editors_sheet(few, editors, shown, relations=asked.relations)
     write_picture(out, sheet)
     for label, why in found.left_out.items():
         context.say(f"{label} is left out: {why}")
-    lead, *others = found.names
-    rows = []
-    for row in found.rows:
-        compared = row.differences[others[0]]
-        cells: dict[str, Callable[[Summary], str]] = {
-            "target rises by": lambda s: cell(s.target, 2), "others change by": lambda s: cell(s.off_target, 3),
-            "selectivity": lambda s: cell(s.selectivity, 1), "elsewhere": elsewhere_cell,
-        }  # fmt: skip
-        for network in own.networks if own else ():
-            cells[f"natural ({network})"] = partial(natural_cell, network=network, number="natural")
-            cells[f"gap ({network})"] = partial(natural_cell, network=network, number="gap")
-        for i, (measure, shown_of) in enumerate(cells.items()):
-            digits = {"selectivity": 2, "others change by": 4}.get(measure, 3)
-            values = [shown_of(row.summaries[name]) for name in found.names]
-            gaps = [against_zero(row.differences[n][measure], digits) if measure in compared else "" for n in others]
-            rows.append([row.label if not i else "", measure, *values, *gaps])
-        if own:
-            rows.append(["", "ceiling of the rise", cell(row.summaries[lead].ceiling, 2), *[""] * (2 * len(others))])
-    header = ("edit", "measure", *found.names, *(f"{name} − {lead}" for name in others))
     document = {
         "comparison": found, "picture": str(out), "judge": tagger.id, "judge_name": judged.name, "generator": g.id,
         "judge_fitted_directions": judged.fitted,
@@ -129,10 +120,103 @@ def compare(
         "own_pictures": None if own is None else own.provenance, "naturalness_note": missing,
     }  # fmt: skip
     note = (
-        f"wrote {out}. Intervals of values are 95 %; those of the {found.comparisons} differences "
+        f"Intervals of values are 95 %; those of the {found.comparisons} differences "
         f"{100 * found.level:.2f} %, so that one of them misleads with a probability of 5 % at most."
     )
-    context.result(document, "\n".join(filter(None, [table(header, rows), note, missing])))
+    with atomic_write(beside) as temporary:
+        temporary.write_text(json.dumps(jsonable(document), indent=2) + "\n", encoding="utf-8")
+    told = [f"wrote {out}, and every number to {beside}", *wrap(note, 80), *wrap(missing, 80)]
+    context.result(document, "\n\n".join([*_tables(found, own), "\n".join(told)]))
+
+
+SHOWN = 5
+"""Rows of a measure in a terminal; of more, the first file's, and the best and worst."""
+WIDTH = 26
+"""Of a file's name in a terminal."""
+
+
+def _tables(found: Comparison, own: OwnPictures | None) -> list[str]:
+    """A table an edit, 80 columns wide at most: under each measure a line a file."""
+    from latentedit.study.columns import cell
+
+    lead = found.names[0]
+    width = max(len(_short(name)) for name in found.names) + 2
+    texts = []
+    for row in found.rows:
+        lines = [f"{row.label}, {row.pictures} pictures", f"{'':{width}}{'':22}minus {_short(lead)}"]
+        for name, one in _measures(own).items():
+            values = {file: one.value(summary) for file, summary in row.summaries.items()}
+            if all(value != value for value in values.values()):
+                continue  # not known of any
+            shown = _shown(values, one.less_is_better)
+            lines.append(name)
+            for file in shown:
+                difference = row.differences[file].get(name) if file != lead else None
+                against = "" if difference is None else _against(difference, one.digits + 1)
+                lines.append(f"  {_short(file):{width}}{one.cell(row.summaries[file]):22}{against}".rstrip())
+            if left := len(values) - len(shown):
+                lines.append(f"  and {left} between them")
+        if own:
+            lines.append(f"{'ceiling of the rise':{width + 2}}{cell(row.summaries[lead].ceiling, 2)}")
+        texts.append("\n".join(lines))
+    return texts
+
+
+def _against(difference: Estimate, digits: int) -> str:
+    """A difference with its interval, or that none is shown, in 32 columns."""
+    if difference.value != difference.value:
+        return ""
+    ends = f"[{difference.low:+.{digits}f}, {difference.high:+.{digits}f}]"
+    return f"{difference.value:+.{digits}f} {ends}" if difference.shows_difference else f"none shown {ends}"
+
+
+@dataclass(frozen=True)
+class _Measure:
+    """A row of the table: how a summary shows it, and what files are ordered by."""
+
+    cell: Callable[[Summary], str]
+    value: Callable[[Summary], float]
+    digits: int = 2
+    less_is_better: bool = False
+
+
+def _measures(own: OwnPictures | None) -> dict[str, _Measure]:
+    """What is compared, by its name in a comparison."""
+    from latentedit.study.columns import cell, natural_cell, natural_value
+
+    found = {
+        "target rises by": _Measure(lambda s: cell(s.target, 2), lambda s: s.target.value),
+        "others change by": _Measure(
+            lambda s: cell(s.off_target, 3), lambda s: s.off_target.value, digits=3, less_is_better=True
+        ),
+        "selectivity": _Measure(lambda s: cell(s.selectivity, 1), lambda s: s.selectivity.value, digits=1),
+        "elsewhere": _Measure(
+            lambda s: cell(s.elsewhere, 3), lambda s: s.elsewhere.value, digits=2, less_is_better=True
+        ),
+    }
+    for network in own.networks if own else ():
+        for number in ("natural", "gap"):
+            found[f"{number} ({network})"] = _Measure(
+                partial(natural_cell, network=network, number=number),
+                partial(natural_value, network=network, number=number), less_is_better=number == "gap",
+            )  # fmt: skip
+    return found
+
+
+def _shown(values: Mapping[str, float], less_is_better: bool) -> list[str]:
+    """The files that a terminal shows of a measure: all of a few, else the first, the two best and the two worst."""
+    if len(values) <= SHOWN:
+        return list(values)
+    known = {file: -value if less_is_better else value for file, value in values.items() if value == value}
+    ranked = sorted(known, key=known.__getitem__, reverse=True)
+    picked = {next(iter(values)), *ranked[:2], *ranked[-2:]}
+    return [file for file in ranked if file in picked] or list(values)[:SHOWN]
+
+
+def _short(text: str, width: int = WIDTH) -> str:
+    """A name that fits, its middle left out where it is longer."""
+    half = (width - 1) // 2
+    return text if len(text) <= width else f"{text[:half]}…{text[-half:]}"
 
 
 def _made_by(editor: EditorFile) -> dict[str, Any]:

@@ -91,6 +91,7 @@ class AskedSubject:
         generator, editor, where = self.editor.load(context)
         folder = self.folder or getattr(generator, "default_test_contents", None)
         contents = None if folder is None else Contents.find(generator, folder)
+        say_few(context, len(self.seeds), len(contents) if contents else 0)
         edits = self.edits.edits(editor.tags, default=editor.tags if default is None else default)
         faces = Faces(seeds=self.seeds, content=contents)
         subject = Subject(generator, editor, where, contents, faces, edits, self.edits.relations)
@@ -98,6 +99,14 @@ class AskedSubject:
         for move in subject.moves.values():
             move(codes)  # an unknown tag, layer or unit is found before the work
         return subject
+
+
+def say_few(context: Context, pictures: int, contents: int) -> None:
+    """Say that intervals over so few pictures, or contents that they take in turn, tell little."""
+    from latentedit.metrics.intervals import few_pictures_note
+
+    if note := few_pictures_note(pictures, contents if 1 < contents < pictures else None):
+        context.say(note)
 
 
 def subject_options(n: int) -> Callable[[Command], Command]:
@@ -188,6 +197,8 @@ def rescoring(
             rows.append([label, "", "not measured by this judge", *[""] * (3 + len(look_header(networks)))])
             continue
         one = summaries[label] = r.summary(i, among="lacking", relations=relations)
+        if one.note and len(r.before) > one.pictures:  # else it is said of all
+            context.say(f"{label}: {one.note}")
         change = {other: abs(float(r.mean[i, r.tags.index(other)])) for other in r.others(i, relations=relations)}
         worst = max(change, key=change.__getitem__, default="")
         moved = f"{worst} {r.mean[i, r.tags.index(worst)]:+.2f}" if worst else ""

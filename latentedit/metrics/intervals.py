@@ -51,6 +51,9 @@ class Estimate:
         return self.low > 0 or self.high < 0
 
     def __format__(self, spec: str) -> str:
+        """The value and its interval, or that there is none: of one picture nothing can be said."""
+        if np.isnan(self.low) and np.isnan(self.high):
+            return f"{self.value:{spec}} [no interval]"
         return f"{self.value:{spec}} [{self.low:{spec}}, {self.high:{spec}}]"
 
 
@@ -79,6 +82,8 @@ def few_pictures_note(pictures: int, contents: int | None = None) -> str:
     if count >= FEW_PICTURES:
         return ""
     counted = f"{count} {noun}" + ("" if count == 1 else "s")
+    if count < 2:
+        return f"over {counted} alone: too few for any interval"
     return f"over {counted} alone: read intervals of fewer than {FEW_PICTURES} as a rough guide"
 
 

@@ -51,6 +51,12 @@ def natural_cell(summary: Summary, network: str, number: str) -> str:
     return cell(value, 2) if isinstance(value, Estimate) else ""
 
 
+def natural_value(summary: Summary, network: str, number: str) -> float:
+    """The number of :func:`natural_cell`; NaN if not known."""
+    value = summary.natural.get(network, {}).get(number)
+    return value.value if isinstance(value, Estimate) else float("nan")
+
+
 def cell(one: Estimate, digits: int) -> str:
     """A number with its interval; blank if not known."""
     return "" if np.isnan(one.value) else format(one, f".{digits}f")

@@ -171,3 +171,16 @@ def test_dependency_is_the_normalised_change_of_the_other_logits():
     assert np.isnan(far.mean_ad_at.value[0])
     with pytest.raises(LatentEditError, match="above 0"):
         attribute_dependency(Linear(), Reader(), bank, ["smile"], range(10), strengths=[-1.0])
+
+
+def test_pictures_that_share_a_content_are_resampled_together():
+    """Every picture five times: the interval is that of the pictures alone, not of five times as many."""
+    before, after = moved(n=60)
+    after = after + np.random.default_rng(1).normal(size=after.shape) * 0.01
+    fivefold = np.repeat(before, 5, 0), np.repeat(after, 5, 2)
+    alone, together = of(before, after, n_boot=400), of(*fivefold, n_boot=400, groups=np.repeat(np.arange(60), 5))
+    apart = of(*fivefold, n_boot=400)
+    widths = [(one.change.high - one.change.low)[0, -1] for one in (alone, together, apart)]
+    assert widths[1] == pytest.approx(widths[0], rel=0.15) and widths[2] < 0.6 * widths[0]
+    with pytest.raises(LatentEditError, match="groups have shape"):
+        of(before, after, groups=np.zeros(3))

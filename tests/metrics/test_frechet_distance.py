@@ -328,3 +328,20 @@ def test_mistakes():
     assert statistics.count == 20 and np.allclose(statistics.mean, a.mean(0))  # what was refused left no trace
     half = torch.from_numpy(a).bfloat16()
     assert fid(half, a) == fid(half.double(), a)
+
+
+def test_pictures_that_share_a_content_tell_as_much_as_the_content():
+    """Every picture five times: the intervals are those of the pictures alone, not of five times as many."""
+    random = np.random.default_rng(2)
+    a, b = random.normal(size=(80, 6)), random.normal(size=(2000, 6)) + 0.5
+    edited = a + random.normal(size=a.shape) * 0.3 + 0.2
+    five, groups = np.repeat(a, 5, 0), np.repeat(np.arange(80), 5)
+
+    def width(one):
+        return one.high - one.low
+
+    assert width(fid_interval(five, b, groups=groups)) == pytest.approx(width(fid_interval(a, b)), rel=0.05)
+    assert width(fid_interval(five, b)) < 0.6 * width(fid_interval(a, b))
+    difference = fid_difference(np.repeat(edited, 5, 0), five, b, groups=groups)
+    assert width(difference) == pytest.approx(width(fid_difference(edited, a, b)), rel=0.05)
+    assert np.isnan(fid_interval(five, b, groups=np.zeros(400)).low)  # one content says nothing of others

@@ -16,6 +16,7 @@ from latentedit.metrics.intervals import (
     estimate,
     estimates,
     few_pictures_note,
+    in_turn,
     mean_interval,
     ratio_of_means,
     resampling,
@@ -387,3 +388,12 @@ def test_shares_of_groups_are_worth_less():
     assert together.value == 0.25 and together.high == pytest.approx(twelve.high, abs=0.02)
     nobody = share_of(np.zeros(120, bool), groups=place)
     assert nobody.high == pytest.approx(stats.binomtest(0, 12).proportion_ci(method="wilson").high)
+
+
+def test_one_picture_has_no_interval_and_says_so():
+    assert format(estimate(np.array([0.5])), ".2f") == "0.50 [no interval]"
+    assert "too few for any interval" in few_pictures_note(1)
+
+
+def test_contents_are_taken_in_turn():
+    assert in_turn(5, 2).tolist() == [0, 1, 0, 1, 0] and in_turn(5, 1) is None and in_turn(5, 5) is None

@@ -1,6 +1,7 @@
 """Comparing editors: no difference between equals, a real one found, intervals that cover, and the command."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -130,8 +131,10 @@ def test_the_command(run, tmp_path):
     common = ["--tag", "long_hair", "--tag", "open_mouth", "-n", 12, "--faces", 1, "--natural", 0]
     code, out, err = run("compare", "ours.safetensors", "turned.safetensors", *common)
     assert code == 0, err
-    assert "no difference shown" in out and "turned − ours" in out and "which ships for this" in err
-    assert Image.open(tmp_path / "compare.png").width > 7 * 128
+    assert "none shown [" in out and "minus ours" in out and "which ships for this" in err
+    assert Image.open(tmp_path / "compare.png").width > 7 * 128 and max(map(len, out.splitlines())) <= 80
+    assert len(json.loads((tmp_path / "compare.json").read_text())["comparison"]["rows"]) == 2
+    assert "over 12 pictures alone" in err
     code, out, err = run("compare", "ours.safetensors", "turned.safetensors", *common)
     assert code == 1 and "--force" in err
     judged = ["--judge", "avatar", "--json", "--force"]
@@ -147,3 +150,24 @@ def test_the_command(run, tmp_path):
     assert code == 1 and "two files" in err and err.count("\n") == 1
     code, out, err = run("compare", "ours.safetensors", "nothing.safetensors", "--force")
     assert code == 1 and "no such file" in err
+
+
+def test_of_many_files_a_terminal_has_the_first_the_best_and_the_worst(run):
+    """Seven files of one direction at seven lengths: 0.2 ... 1.4 of what moves a smile; the names are long."""
+    for i in range(7):
+        one = DirectionBank([replace(bank["smile"], sigma=bank["smile"].sigma * (0.2 + 0.2 * i))])
+        one.save(f"directions_of_a_long_name_{i}_which_a_terminal_cannot_hold.safetensors")
+    files = [f"directions_of_a_long_name_{i}_which_a_terminal_cannot_hold.safetensors" for i in (3, 0, 1, 2, 4, 5, 6)]
+    options = ("--generator", "torch:linear_world:Linear", "--judge", "torch:linear_world:Reader", "--natural", 0)
+    code, out, err = run("compare", *files, *options, "--tag", "smile", "-n", 40, "--faces", 1)
+    assert code == 0, err
+    assert max(map(len, out.splitlines())) <= 80
+    rises = out[out.index("target rises by") : out.index("others change by")].splitlines()
+    shown = [line.split("[")[0].rsplit(None, 1) for line in rises[1:-1]]
+    values = [float(value) for _, value in shown]
+    assert len(values) == 5 and values == sorted(values, reverse=True) and rises[-1].strip() == "and 2 between them"
+    told = json.loads(open("compare.json", encoding="utf-8").read())["comparison"]["rows"][0]["summaries"]
+    every = {name: one["target"]["value"] for name, one in told.items()}
+    ranked = sorted(every.values(), reverse=True)
+    first = every[files[0].removesuffix(".safetensors")]
+    assert values == [round(v, 2) for v in (*ranked[:2], first, *ranked[-2:])]

@@ -12,6 +12,7 @@ class Linear:
     """Decodes a code of 4 numbers to four constant pictures' channels; the judge reads them back."""
 
     id, z_dim, dim, layers, resolution = "linear:1", 4, 4, ("w",), 4
+    pixel_range = (-1, 1)
 
     def sample_codes(self, seeds, *, label=None, truncation=1.0):
         return torch.stack([torch.rand(4, generator=torch.Generator().manual_seed(s)) for s in seeds])
