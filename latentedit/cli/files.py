@@ -11,6 +11,7 @@ from latentedit.cli.common import Context, cli, common, refuse_existing
 from latentedit.cli.terminal import table
 
 if TYPE_CHECKING:
+    from latentedit.directions.formats import Rows
     from latentedit.inspection import EditorInfo, GeneratorInfo, TaggerInfo
 
 
@@ -41,14 +42,22 @@ def info(context: Context, file: str) -> None:
 @click.argument("source", type=click.Path(path_type=Path))
 @click.argument("target", type=click.Path(path_type=Path))
 @click.option("--generator", help="whose directions or codes they are; needed for directions of other projects")
-@click.option("--tag", "tags", multiple=True, help="which directions; the name of a direction that has none")
+@click.option(
+    "--tag", "tags", multiple=True, help="which directions; where SOURCE has no names, one for each direction in it"
+)
+@click.option(
+    "--as",
+    "rows",
+    type=click.Choice(["directions", "slots"]),
+    help="what the rows of an array are: directions, or the slots of one  [default: asked where both fit]",
+)
 @click.option("--from", "source_format", metavar="FORMAT", help="[default: by what SOURCE holds]")
 @click.option("--to", "target_format", metavar="FORMAT", help="[default: by how TARGET ends]")
 @click.option("--force", is_flag=True, help="overwrite TARGET")
 @common
 def convert(
     context: Context, source: Path, target: Path, generator: str | None, tags: tuple[str, ...],
-    source_format: str | None, target_format: str | None, force: bool,
+    rows: Rows | None, source_format: str | None, target_format: str | None, force: bool,
 ) -> None:  # fmt: skip
     """Turn directions or style codes of another project into ours, or the other way.
 
@@ -56,7 +65,9 @@ def convert(
     FORMAT is one of
       latentedit     .safetensors  our directions
       interfacegan   .npy          boundary, (1, d), unit length
-      npy, pt        .npy .pt      one direction, (1, d) or (slots, d): e4e, PTI
+      npy, pt        .npy .pt      one direction, (d,) or (slots, d): e4e, PTI; (k, d): k of them (read only)
+      named          .npz .pt      name -> (d,) or (slots, d), as of np.savez or torch.save
+      csv            .csv .tsv     a row a direction, with a column of names or without (read only)
       ganspace       .npz          components (read only)
       factor         .pt           rosinality's SeFa (read only)
       halcy          .pkl          tag -> (slots, d) (read only)
@@ -71,7 +82,8 @@ def convert(
 
     done = convert_file(
         source, target, generator=load_generator(generator, device=context.device) if generator else None,
-        tags=tags or None, source_format=source_format, target_format=target_format, generator_name=generator or "",
+        tags=tags or None, source_format=source_format, target_format=target_format, rows=rows,
+        generator_name=generator or "",
     )  # fmt: skip
     document = {
         "target": str(target), "holds": done.holds, "from": done.source_format, "to": done.target_format,

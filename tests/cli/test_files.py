@@ -158,3 +158,20 @@ def test_a_discriminator_is_not_taken_for_a_stack_of_layers(run: Run) -> None:
     for asked in ("d.pt", "dcgan:d.pt", "nvlabs:d.pt"):
         code, _, err = run("info", asked)
         assert code == 1 and "a discriminator" in err and err.count("\n") == 1
+
+
+def test_rows_are_asked_about_and_names_come_from_where_they_are(run: Run) -> None:
+    toy = ("--generator", "torch:toy:ToyGenerator")  # two slots of 16
+    two = np.random.default_rng(0).standard_normal((2, 16)).astype(np.float32)
+    np.save("two.npy", two)
+    code, out, err = run("convert", "two.npy", "bank.safetensors", *toy)
+    assert (code, out, err.count("\n")) == (1, "", 1) and "--as directions or --as slots" in err
+    code, out, err = run("convert", "two.npy", "bank.safetensors", *toy, "--as", "directions", "--json")
+    assert code == 0 and json.loads(out)["names"] == ["two_00", "two_01"], err
+    assert "called two_00 to two_01; give a tag for each" in err
+    rows = [f"{name},{','.join(map(str, row))}" for name, row in zip(["smile", "age"], two.tolist(), strict=True)]
+    Path("two.csv").write_text("\n".join(["name," + ",".join(f"w{i}" for i in range(16)), *rows]))
+    code, out, err = run("convert", "two.csv", "two.npz", *toy, "--json", "--to", "named")
+    assert code == 0 and json.loads(out)["names"] == ["smile", "age"] and err == ""
+    assert list(np.load("two.npz")) == ["smile", "age"]
+    np.testing.assert_allclose(np.load("two.npz")["age"], two[1], rtol=1e-6)

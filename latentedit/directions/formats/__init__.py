@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from latentedit.directions.formats.codes import read_codes, read_named_codes, read_scores, write_codes, write_scores
 from latentedit.directions.formats.conversion import Converted, convert_file
+from latentedit.directions.formats.reading import Rows
 from latentedit.directions.formats.recognition import FORMATS
 from latentedit.directions.formats.transfer import export_directions, import_directions
 
 __all__ = [
     "FORMATS",
     "Converted",
+    "Rows",
     "convert_file",
     "export_directions",
     "import_directions",

@@ -123,7 +123,7 @@ def write_codes(codes: Tensor, path: str | Path, *, format: str | None = None, l
                     f"projected-w files hold (n, layers, d), codes are {values.shape}; give the generator"
                 )
             values = np.repeat(values[:, None], layers, axis=1)
-        write_npz(path, w=values)
+        write_npz(path, {"w": values})
 
 
 def _given(values: Tensor, what: str) -> Array:

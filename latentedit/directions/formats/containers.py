@@ -21,6 +21,7 @@ from torch import Tensor
 from latentedit.checkpoints.checkpoint import read_checkpoint
 from latentedit.checkpoints.diagnosis import diagnose_file
 from latentedit.checkpoints.zip_files import members
+from latentedit.directions.formats.tables import TABLES, read_table
 from latentedit.errors import DamagedFileError, UnsafeFileError
 from latentedit.files import atomic_write
 
@@ -41,7 +42,7 @@ class Held(NamedTuple):
 
     path: Path
     container: str
-    """"npy", "npz", or as in :class:`latentedit.checkpoints.checkpoint.Checkpoint`."""
+    """"npy", "npz", "csv", or as in :class:`latentedit.checkpoints.checkpoint.Checkpoint`."""
     tree: Any
     """An array or tensor, or names with arrays, tensors and further names."""
     metadata: Mapping[str, str] = {}
@@ -74,7 +75,7 @@ class _Archive(Mapping[str, Array]):
 
 
 def read_file(path: str | Path) -> Held:
-    """What a file of arrays holds, told apart by its first bytes and not by its name.
+    """What a file of arrays holds, told apart by its first bytes and not by its name; only a table must end so.
 
     Raises:
         DamagedFileError: no such file, damaged, or no file of arrays.
@@ -94,10 +95,12 @@ def read_file(path: str | Path) -> Held:
             return Held(path, "npz", _Archive(path, [n.removesuffix(".npy") for n in names if n.endswith(".npy")]))
         if not any(name.endswith("data.pkl") for name in names):
             raise DamagedFileError(f"{path}: a zip archive without arrays; unpack it, and name a file in it")
+    elif path.suffix.lower() in TABLES:
+        return Held(path, "csv", read_table(path))
     elif seems := diagnose_file(path):
         what = seems.partition(";")[0]  # what follows is about generators
         raise DamagedFileError(
-            f"{path}: {what}; directions and codes are read from .npy, .npz, .pt, .pkl, .safetensors"
+            f"{path}: {what}; directions and codes are read from .npy, .npz, .csv, .pt, .pkl, .safetensors"
         )
     checkpoint = read_checkpoint(path)
     return Held(path, checkpoint.container, checkpoint.tree, checkpoint.metadata)
@@ -176,10 +179,12 @@ def write_npy(path: str | Path, values: Array) -> None:
         np.save(file, np.ascontiguousarray(values, np.float32), allow_pickle=False)
 
 
-def write_npz(path: str | Path, **values: Array) -> None:
+def write_npz(path: str | Path, values: Mapping[str, Array]) -> None:
     """Write arrays by name, atomically."""
-    with atomic_write(path) as temporary, open(temporary, "wb") as file:
-        np.savez(file, **values)  # type: ignore[arg-type]
+    with atomic_write(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+        for name, value in values.items():
+            with archive.open(f"{name}.npy", "w") as file:  # np.savez would take a name such as "file" for its own
+                np.lib.format.write_array(file, np.ascontiguousarray(value, np.float32), allow_pickle=False)
 
 
 def write_pt(path: str | Path, values: Array) -> None:

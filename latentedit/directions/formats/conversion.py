@@ -9,6 +9,7 @@ from typing import Literal, NamedTuple
 from latentedit.directions.bank import DirectionBank
 from latentedit.directions.formats.codes import named_codes, write_codes
 from latentedit.directions.formats.containers import Held, read_file
+from latentedit.directions.formats.reading import Rows
 from latentedit.directions.formats.recognition import FORMATS, check_format, format_of_suffix, guess_format
 from latentedit.directions.formats.transfer import export_directions, import_held
 from latentedit.errors import LatentEditError
@@ -35,6 +36,7 @@ def convert_file(
     tags: Sequence[str] | None = None,
     source_format: str | None = None,
     target_format: str | None = None,
+    rows: Rows | None = None,
     generator_name: str = "",
 ) -> Converted:
     """Read directions or codes of one format, write another.
@@ -44,10 +46,12 @@ def convert_file(
         target: the file to write.
         generator: the one that the directions or codes are of; needed for directions of others. Codes are checked
             against it.
-        tags: which directions; of a source that holds one without a name, its tag.
+        tags: which directions; of a source that names none, its direction's tag, or a tag for each.
         source_format: a name in :data:`latentedit.directions.formats.FORMATS`; by contents when None. An array of two
             dimensions is a direction unless one of the formats, or the suffix ``.npz`` of the target, is of codes.
         target_format: the same; by the target's suffix when None.
+        rows: what the rows of an array (k, d) are, "directions" or the "slots" of one; an array of three dimensions is
+            then of directions as well. None: what only fits.
         generator_name: what the generator was loaded by; stays in ``.safetensors``.
 
     Raises:
@@ -61,7 +65,9 @@ def convert_file(
     found = source_format or guess_format(held)
     of_codes = target_format is not None and FORMATS[target_format].holds == "codes"
     if target_format is None:
-        of_codes = Path(target).suffix.lower() == ".npz"
+        of_codes = Path(target).suffix.lower() == ".npz" and rows is None
+    if rows is not None and source_format is None:
+        found = found.removeprefix("latents-")
     if of_codes and source_format is None and found in ("interfacegan", "npy", "pt"):
         found = f"latents-{FORMATS[found].suffix[1:]}"
     holds = FORMATS[found].holds
@@ -69,16 +75,23 @@ def convert_file(
     check_format(name, holds, to_write=True)
     if holds == "codes":
         return _convert_codes(held, found, target, name, generator, tags)
-    bank = _bank(held, found, generator, tags, generator_name)
+    bank = _bank(held, found, generator, tags, rows, generator_name)
+    if len(bank) > 1 and name in ("npy", "pt", "interfacegan"):
+        codes = f", or say --to latents-{FORMATS[name].suffix[1:]} if they are codes" * (found in ("npy", "pt"))
+        raise LatentEditError(
+            f"{held.path} holds {len(bank)} directions and {name} files hold one direction; choose one by its tag, of "
+            f"{', '.join(bank.tags[:8])}{', ...' * (len(bank) > 8)}, or write .npz or .safetensors{codes}"
+        )
     export_directions(bank, target, format=name)
     return Converted("directions", found, name, bank.tags, tuple(next(iter(bank)).vector.shape))
 
 
 def _bank(
-    held: Held, name: str, generator: Generator | None, tags: Sequence[str] | None, generator_name: str
-) -> DirectionBank:
+    held: Held, name: str, generator: Generator | None, tags: Sequence[str] | None, rows: Rows | None,
+    generator_name: str,
+) -> DirectionBank:  # fmt: skip
     if generator is not None:
-        return import_held(held, generator, format=name, tags=tags, generator_name=generator_name)
+        return import_held(held, generator, format=name, tags=tags, rows=rows, generator_name=generator_name)
     if name != "latentedit":
         raise LatentEditError(
             f"{held.path} ({FORMATS[name].title}) does not say which generator it is of; name it, as in "

@@ -26,8 +26,10 @@ class Format(NamedTuple):
 FORMATS: Mapping[str, Format] = {
     "latentedit": Format("directions", ".safetensors", True, "directions of latentedit"),
     "interfacegan": Format("directions", ".npy", True, "InterFaceGAN's boundary, (1, d), unit length"),
-    "npy": Format("directions", ".npy", True, "one direction, (1, d) or (layers, d), as e4e and PTI have it"),
-    "pt": Format("directions", ".pt", True, "one direction, (1, d) or (layers, d), of torch.save"),
+    "npy": Format("directions", ".npy", True, "directions, (d,) or (k, d), or one (layers, d), as e4e and PTI have it"),
+    "pt": Format("directions", ".pt", True, "directions, (d,) or (k, d), or one (layers, d), of torch.save"),
+    "named": Format("directions", ".npz", True, "directions by name, name -> (d,) or (layers, d), also of torch.save"),
+    "csv": Format("directions", ".csv", False, "a table of directions, a row each, with a column of names or without"),
     "ganspace": Format("directions", ".npz", False, "GANSpace's components"),
     "factor": Format("directions", ".pt", False, "rosinality's closed_form_factorization"),
     "halcy": Format("directions", ".pkl", False, "halcy's tag_dirs, tag -> (layers, d)"),
@@ -80,6 +82,8 @@ def guess_format(held: Held) -> str:
         DamagedFileError: it is none of them.
     """
     tree = held.tree
+    if held.container == "csv":
+        return "csv"
     if is_numbers(tree):
         container = "npy" if held.container == "npy" else "pt"
         if tree.ndim > 2:
@@ -102,10 +106,12 @@ def _guess_by_names(tree: Mapping[object, object], container: str) -> str | None
         return "ganspace"
     if "eigvec" in tree:
         return "factor"
-    if container == "npz":
-        return "projected-w" if "w" in tree else None
+    if container == "npz" and "w" in tree:
+        return "projected-w"
     if "latent" in tree or (tree and all(isinstance(v, Mapping) and "latent" in v for v in tree.values())):
         return "projector"
     shapes = {tuple(v.shape) if is_numbers(v) else None for v in tree.values()}  # type: ignore[attr-defined]
     shape = next(iter(shapes), None)
-    return "halcy" if len(shapes) == 1 and shape is not None and len(shape) in (1, 2) else None
+    if len(shapes) != 1 or shape is None or len(shape) not in (1, 2):
+        return None
+    return "halcy" if container == "pickle" else "named"

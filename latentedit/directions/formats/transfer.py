@@ -22,19 +22,19 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
 from latentedit.directions.bank import DirectionBank
 from latentedit.directions.direction import Direction
-from latentedit.directions.formats.containers import Array, Held, is_numbers, numbers, read_file, write_npy, write_pt
+from latentedit.directions.formats.containers import Array, Held, read_file, write_npy, write_npz, write_pt
+from latentedit.directions.formats.reading import Raw, Rows, raw_directions, shaped
 from latentedit.directions.formats.recognition import check_format, format_of_suffix, guess_format
 from latentedit.directions.sefa import SIGMA_SEEDS
-from latentedit.errors import DamagedFileError, LatentEditError, UnknownNameError
+from latentedit.errors import LatentEditError
 from latentedit.files import sha256_of
 from latentedit.generators.base import Generator
 
@@ -46,20 +46,13 @@ STILL = 1e-6
 """Codes that deviate less than this along a direction do not vary with it."""
 
 
-class _Raw(NamedTuple):
-    """A direction as the file has it."""
-
-    tag: str
-    values: Array
-    params: dict[str, Any]
-
-
 def import_directions(
     path: str | Path,
     generator: Generator,
     *,
     format: str | None = None,
     tags: Sequence[str] | None = None,
+    rows: Rows | None = None,
     generator_name: str = "",
 ) -> DirectionBank:
     """Directions of a file of another project, or of our own.
@@ -68,27 +61,33 @@ def import_directions(
         path: the file.
         generator: the one that the directions are of; its id is written down, its codes give sigma.
         format: a name in :data:`latentedit.directions.formats.FORMATS`; by the file's contents when None.
-        tags: for a file of one direction, its tag (the file's name when None); else which ones to take: the
-            file's own tags, ``ganspace_00`` or ``factor_00`` on.
+        tags: for a file of one direction, its tag (the file's name when None); where nothing names the rows, a tag for
+            each; else which ones to take: the file's own tags, ``ganspace_00`` or ``factor_00`` on.
+        rows: of an array (k, d): "directions", or "slots" of one direction. None: what only fits; see
+            :mod:`latentedit.directions.formats.reading`.
         generator_name: what the generator was loaded by, for commands that use the bank.
 
     Raises:
         DamagedFileError: the file cannot be read, or holds something else.
-        LatentEditError: directions that do not fit the generator, an unknown tag or format.
+        LatentEditError: directions that do not fit the generator, an unknown tag or format, rows that may be either.
     """
-    return import_held(read_file(path), generator, format=format, tags=tags, generator_name=generator_name)
+    held = read_file(path)
+    return import_held(held, generator, format=format, tags=tags, rows=rows, generator_name=generator_name)
 
 
 def import_held(
-    held: Held, generator: Generator, *, format: str | None, tags: Sequence[str] | None, generator_name: str
-) -> DirectionBank:
+    held: Held, generator: Generator, *, format: str | None, tags: Sequence[str] | None, rows: Rows | None,
+    generator_name: str,
+) -> DirectionBank:  # fmt: skip
     """:func:`import_directions` of a file that was read already."""
     name = guess_format(held) if format is None else format
     if name.startswith("latents-") and format is None:
-        raise LatentEditError(
-            f"{held.path}: shape {tuple(held.tree.shape)} is that of codes; if it is a direction, say so by format="
-            f"{name.removeprefix('latents-')!r}"
-        )
+        if rows is None:
+            raise LatentEditError(
+                f"{held.path}: shape {tuple(held.tree.shape)} is that of codes; if it holds directions, say --as "
+                "directions or --as slots (rows='directions' or 'slots')"
+            )
+        name = name.removeprefix("latents-")
     check_format(name, "directions")
     if isinstance(tags, str):
         raise LatentEditError(f"tags are {tags!r}; give a list, [{tags!r}]")
@@ -96,15 +95,14 @@ def import_held(
         bank = DirectionBank.load(held.path)
         bank.check_generator(generator)
         return _chosen(bank, tags)
-    single = name not in _READERS
-    found = [_one(held, tags)] if single else _READERS[name](held)
-    if tags is not None and not single:
-        found = _named(found, tags)
-    shaped = {raw.tag: _shaped(raw.values, generator, f"{held.path}: {raw.tag}") for raw in found}
-    found = _without_zeros(found, held)
+    found = raw_directions(held, name, generator, tags=tags, rows=rows)
+    values = {raw.tag: shaped(raw.values, generator, f"{held.path}: {raw.tag}") for raw in found}
+    found = _kept(found, [bool(raw.values.any()) for raw in found], held, "zero throughout")
     origin = {"format": name, "file": held.path.name, "sha256": sha256_of(held.path)}
-    units = {raw.tag: _unit(shaped[raw.tag]) for raw in found}
+    units = {raw.tag: _unit(values[raw.tag]) for raw in found}
     sigmas = measure_sigma(np.stack([unit for unit, _ in units.values()]), generator)
+    found = _kept(found, list(sigmas > STILL), held, f"codes of {generator.id} do not vary along it (σ is 0)")
+    sigmas = sigmas[sigmas > STILL]
     _warn_of_sigmas(found, sigmas, held)
     return DirectionBank(
         [
@@ -119,108 +117,19 @@ def import_held(
     )  # fmt: skip
 
 
-def _one(held: Held, tags: Sequence[str] | None) -> _Raw:
-    if tags is not None and len(tags) != 1:
-        raise LatentEditError(f"{held.path} holds one direction; give one tag for it, not {len(tags)}")
-    return _Raw(held.path.stem if tags is None else tags[0], numbers(held.tree, str(held.path)), {})
+def _kept(found: list[Raw], keep: Sequence[bool], held: Held, why: str) -> list[Raw]:
+    """The directions that are some, with a line that names the others; refused when none is left.
 
-
-def _ganspace(held: Held) -> list[_Raw]:
-    """``lat_comp`` (k, 1, d) and ``lat_stdev`` (k,); e4e keeps the same as ``comp`` and ``std``."""
-    names = ("lat_comp", "lat_stdev") if "lat_comp" in held.tree else ("comp", "std")
-    if missing := [name for name in names if name not in held.tree]:
-        raise DamagedFileError(f"{held.path}: has no {', '.join(missing)}, so it is not GANSpace's; see format")
-    components, deviations = (numbers(held.tree[name], f"{held.path}: {name}") for name in names)
-    k, size = len(components) if components.ndim else 0, deviations.size
-    if components.ndim not in (2, 3) or size != k:
-        raise DamagedFileError(
-            f"{held.path}: {names[0]} is {components.shape}, {names[1]} {deviations.shape}; not (k, 1, d), (k,)"
-        )
-    stdevs = [float(s) for s in deviations.ravel()]
-    return [_Raw(f"ganspace_{i:02d}", components[i], {"lat_stdev": stdevs[i]}) for i in range(k)]
-
-
-def _factor(held: Held) -> list[_Raw]:
-    """``eigvec`` (d, k), a direction a column, in the file's order."""
-    if "eigvec" not in held.tree:
-        raise DamagedFileError(f"{held.path}: has no eigvec, so it is not of closed_form_factorization")
-    columns = numbers(held.tree["eigvec"], f"{held.path}: eigvec")
-    if columns.ndim != 2 or columns.shape[1] > columns.shape[0]:
-        raise DamagedFileError(
-            f"{held.path}: eigvec has shape {columns.shape}; (d, k) with directions in columns is needed"
-        )
-    checkpoint = held.tree.get("ckpt")
-    params = {"ckpt": checkpoint} if isinstance(checkpoint, str) else {}
-    return [_Raw(f"factor_{i:02d}", np.ascontiguousarray(column), params) for i, column in enumerate(columns.T)]
-
-
-def _tag_dirs(held: Held) -> list[_Raw]:
-    """Tag to array, (d,), (1, d) or (layers, d)."""
-    wrong = [tag for tag, value in held.tree.items() if not isinstance(tag, str) or not is_numbers(value)]
-    shapes = {tuple(value.shape) for tag, value in held.tree.items() if tag not in wrong}
-    if len(shapes) > 1:
-        raise DamagedFileError(
-            f"{held.path}: arrays of shapes {', '.join(map(str, sorted(shapes)))}; all must be alike"
-        )
-    if wrong or not held.tree:
-        raise DamagedFileError(
-            f"{held.path}: tag -> array is needed, for {wrong[0]!r} it is not" if wrong else f"{held.path}: empty"
-        )
-    return [_Raw(tag, numbers(value, f"{held.path}: {tag}"), {}) for tag, value in held.tree.items()]
-
-
-def _of_names(reader: Callable[[Held], list[_Raw]]) -> Callable[[Held], list[_Raw]]:
-    """A reader of files that hold names, which says so when one does not."""
-
-    def read(held: Held) -> list[_Raw]:
-        if not hasattr(held.tree, "items"):
-            raise DamagedFileError(f"{held.path}: holds no names, so it is not of that format; leave the format out")
-        return reader(held)
-
-    return read
-
-
-_READERS = {"ganspace": _of_names(_ganspace), "factor": _of_names(_factor), "halcy": _of_names(_tag_dirs)}
-
-
-def _named(found: list[_Raw], tags: Sequence[str]) -> list[_Raw]:
-    by_tag = {raw.tag: raw for raw in found}
-    for tag in tags:
-        if tag not in by_tag:
-            raise UnknownNameError("direction", tag, by_tag)
-    return [by_tag[tag] for tag in tags]
-
-
-def _shaped(values: Array, generator: Generator, where: str) -> Array:
-    """(d,), (1, d), (layers, d) or (1, layers, d) to (d,) or (layers, d)."""
-    dim, layers = generator.dim, len(generator.layers)
-    if values.shape[-1:] != (dim,):
-        scores = "; one number a row is a file of scores" if values.shape[-1:] == (1,) else ""
-        last = values.shape[-1] if values.ndim else 0
-        raise LatentEditError(f"{where}: directions of {last} numbers, {generator.id} has codes of {dim}{scores}")
-    rows = values[0] if values.ndim == 3 and len(values) == 1 else values
-    if rows.ndim == 1 or (rows.ndim == 2 and len(rows) == 1):
-        return rows.reshape(dim)
-    if rows.ndim != 2:
-        raise LatentEditError(
-            f"{where}: shape {values.shape} is that of codes; a direction is (1, {dim}) or ({layers}, {dim})"
-        )
-    if len(rows) != layers:
-        raise LatentEditError(
-            f"{where}: {len(rows)} rows, {generator.id} has {layers} slots; give (1, {dim}) or ({layers}, {dim})"
-        )
-    return rows
-
-
-def _without_zeros(found: list[_Raw], held: Held) -> list[_Raw]:
-    """Leave out directions that are zero, as a Lasso's can be."""
-    kept = [raw for raw in found if raw.values.any()]
-    if not kept:
-        raise LatentEditError(f"{held.path}: zero throughout, which is no direction")
-    if lost := [raw.tag for raw in found if not raw.values.any()]:
-        more = f", ... ({len(lost)} in all)" if len(lost) > 8 else ""
-        warnings.warn(f"{held.path}: left out, for they are zero: {', '.join(lost[:8])}{more}", stacklevel=4)
-    return kept
+    Raises:
+        LatentEditError: why there is none.
+    """
+    lost = [raw.tag for raw, kept in zip(found, keep, strict=True) if not kept]
+    names = ", ".join(lost[:8]) + (f", ... ({len(lost)} in all)" if len(lost) > 8 else "")
+    if len(lost) == len(found):
+        raise LatentEditError(f"{held.path}: {why}: {names}; that is no direction")
+    if lost:
+        warnings.warn(f"{held.path}: left out, for {why}: {names}", stacklevel=4)
+    return [raw for raw, kept in zip(found, keep, strict=True) if kept]
 
 
 def _unit(values: Array) -> tuple[Array, float]:
@@ -241,18 +150,8 @@ def measure_sigma(vectors: Array, generator: Generator) -> Array:
     return (codes @ v.T).std(0)
 
 
-def _warn_of_sigmas(found: Sequence[_Raw], sigmas: Array, held: Held) -> None:
-    """Warn of directions along which codes do not vary, and when GANSpace's file has other deviations than the codes.
-
-    Such a file is of another generator, or of z.
-    """
-    if still := [raw.tag for raw, sigma in zip(found, sigmas, strict=True) if not sigma > STILL]:
-        more = f", ... ({len(still)} in all)" if len(still) > 8 else ""
-        warnings.warn(
-            f"{held.path}: codes of this generator do not vary along {', '.join(still[:8])}{more}, so that a strength "
-            "in sigma moves nothing; edit in raw or latent units",
-            stacklevel=4,
-        )
+def _warn_of_sigmas(found: Sequence[Raw], sigmas: Array, held: Held) -> None:
+    """Warn when GANSpace's file has other deviations than the codes: it is of another generator, or of z."""
     pairs = [
         (sigma, raw.params["lat_stdev"]) for raw, sigma in zip(found, sigmas, strict=True) if "lat_stdev" in raw.params
     ]
@@ -279,15 +178,15 @@ def export_directions(
 ) -> None:
     """Write directions in a format of another project, or our own, atomically.
 
-    ``npy`` and ``pt`` hold ``coefficient_norm * vector``, (1, d) or (layers, d) float32 (the shape of the file that
-    it was imported from, if it was): what strength 1 adds in ``unit="raw"``. Of a sum of directions, which has no
-    coefficients, and in ``interfacegan``, it is the unit vector.
+    ``npy``, ``pt`` and, by tag, ``named`` hold ``coefficient_norm * vector``, (1, d) or (layers, d) float32 (the shape
+    of the file that it was imported from, if it was): what strength 1 adds in ``unit="raw"``. Of a sum of directions,
+    which has no coefficients, and in ``interfacegan``, it is the unit vector.
 
     Args:
         bank: directions.
         path: the file; its suffix says the format when ``format`` is None.
         format: a name in :data:`latentedit.directions.formats.FORMATS`.
-        tags: which ones; all when None. Formats other than our own hold one.
+        tags: which ones; all when None. ``npy``, ``pt`` and ``interfacegan`` hold one.
 
     Raises:
         LatentEditError: a format that is not written, or does not hold such directions; an unknown tag.
@@ -298,9 +197,14 @@ def export_directions(
     if name == "latentedit":
         bank.save(path)
         return
+    if name == "named":
+        write_npz(path, {direction.tag: _raw_values(direction, unit=False) for direction in bank})
+        return
     if len(bank) > 1:
         some = ", ".join(bank.tags[:8]) + (", ..." if len(bank) > 8 else "")
-        raise LatentEditError(f"{name} files hold one direction; choose one tag of {some}, or write .safetensors")
+        raise LatentEditError(
+            f"{name} files hold one direction; choose one tag of {some}, or write .npz or .safetensors"
+        )
     direction = next(iter(bank))
     if name == "interfacegan" and direction.vector.ndim == 2:
         raise LatentEditError(

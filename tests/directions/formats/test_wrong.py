@@ -29,7 +29,7 @@ def test_codes_of_another_size_are_refused_with_both_numbers(tmp_path: Path, sha
 @pytest.mark.parametrize("rows", [2, 4, 18])
 def test_another_number_of_slots_is_refused_with_both_numbers(tmp_path: Path, rows: int) -> None:
     path = save(tmp_path / "a.npy", normal(rows, 16))
-    refused(f"{rows} rows, toy:.* has 3 slots", import_directions, path, G)
+    refused(f"{rows} rows, toy:.* has 3 slots", import_directions, path, G, rows="slots")
 
 
 def test_codes_and_scores_are_no_directions(tmp_path: Path) -> None:
@@ -37,7 +37,8 @@ def test_codes_and_scores_are_no_directions(tmp_path: Path) -> None:
     w = save(tmp_path / "w.npy", normal(5, 3, 16))
     refused("that of codes", import_directions, w, G)
     refused("that of codes", import_directions, w, G, format="npy")
-    refused("format='npy'", import_directions, save(tmp_path / "one.npy", normal(1, 3, 16)), G)
+    refused("--as directions or --as slots", import_directions, save(tmp_path / "one.npy", normal(1, 3, 16)), G)
+    assert only(import_directions(tmp_path / "one.npy", G, rows="slots")).vector.shape == (3, 16)
     assert only(import_directions(tmp_path / "one.npy", G, format="npy")).vector.shape == (3, 16)
     projected = save(tmp_path / "projected_w.npz", {"w": normal(1, 3, 16)})
     refused("is a format of codes .*; for directions: latentedit", import_directions, projected, G)
