@@ -10,6 +10,7 @@ from safetensors import SafetensorError, safe_open
 
 from latentedit.directions.bank import FORMAT as DIRECTIONS
 from latentedit.directions.bank import DirectionBank
+from latentedit.directions.formats import foreign
 from latentedit.editing.editor import Editor
 from latentedit.errors import DamagedFileError, LatentEditError
 from latentedit.generators.base import Generator
@@ -37,11 +38,13 @@ def open_editor(path: str | Path) -> EditorFile:
     """The editor in a file, whichever it is: directions, or a prior.
 
     Raises:
-        DamagedFileError: missing, damaged, or neither.
+        DamagedFileError: missing, damaged, or neither, such as a file that ``latentedit convert`` reads.
     """
     path = Path(path)
     if not path.is_file():
         raise DamagedFileError(f"{path}: there is no such file")
+    if editor_format(path) is None and (said := foreign(path)):
+        raise DamagedFileError(f"{path}: {said}")
     return Prior.load(path) if editor_format(path) == PRIOR else DirectionBank.load(path)
 
 

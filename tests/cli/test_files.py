@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import pickle
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +16,8 @@ from conformance import checkpoint
 from PIL import Image
 from torch import nn
 
+from latentedit.editing.editors import open_editor
+from latentedit.errors import LatentEditError
 from latentedit.generators.vae import write_vae
 
 Run = Callable[..., tuple[int, str, str]]
@@ -175,3 +179,31 @@ def test_rows_are_asked_about_and_names_come_from_where_they_are(run: Run) -> No
     assert code == 0 and json.loads(out)["names"] == ["smile", "age"] and err == ""
     assert list(np.load("two.npz")) == ["smile", "age"]
     np.testing.assert_allclose(np.load("two.npz")["age"], two[1], rtol=1e-6)
+
+
+def test_directions_of_others_are_no_damaged_files(run: Run) -> None:
+    row = np.ones((1, 16), np.float32)
+    np.save("one.npy", row)
+    np.savez("one.npz", smile=row)
+    torch.save({"smile": torch.from_numpy(row)}, "one.pt")
+    Path("one.pkl").write_bytes(pickle.dumps({"smile": row}))
+    Path("one.csv").write_text("smile," + ",".join("1" * 16))
+    np.save("three.npy", np.ones((2, 3, 16), np.float32))
+    np.save("objects.npy", np.array({"boundary": row}, dtype=object))
+    told = {
+        "one.npy": "a NumPy file (.*; `latentedit convert` makes directions of it",
+        "one.npz": "a NumPy archive (.*; `latentedit convert` makes directions of it",
+        "one.pt": "a torch file (.*; `latentedit convert` makes directions of it",
+        "one.pkl": "a pickle (.*; `latentedit convert` makes directions of it",
+        "one.csv": "a table (.*; `latentedit convert` makes directions of it",
+        "three.npy": "a NumPy file (style codes.*`edit --codes` takes it",
+        "objects.npy": "it holds Python objects",
+    }
+    for name, words in told.items():
+        pattern = f"^{name}: {words}".replace("(", r"\(")
+        with pytest.raises(LatentEditError, match=pattern):
+            open_editor(name)
+        code, out, err = run("list", "directions", name)
+        assert (code, out, err.count("\n")) == (1, "", 1) and re.match(pattern, err.removeprefix("error: ")), err
+    code, _, err = run("edit", "--tag", "smile", "--directions", "one.npy")
+    assert code == 1 and "one.npy: a NumPy file" in err and "damaged" not in err

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from latentedit.directions.formats.codes import read_codes, read_named_codes, read_scores, write_codes, write_scores
-from latentedit.directions.formats.conversion import Converted, convert_file
+from latentedit.directions.formats.conversion import Converted, convert_file, foreign
 from latentedit.directions.formats.reading import Rows
 from latentedit.directions.formats.recognition import FORMATS
 from latentedit.directions.formats.transfer import export_directions, import_directions
@@ -14,6 +14,7 @@ __all__ = [
     "Rows",
     "convert_file",
     "export_directions",
+    "foreign",
     "import_directions",
     "read_codes",
     "read_named_codes",

@@ -12,7 +12,7 @@ from latentedit.directions.formats.containers import Held, read_file
 from latentedit.directions.formats.reading import Rows
 from latentedit.directions.formats.recognition import FORMATS, check_format, format_of_suffix, guess_format
 from latentedit.directions.formats.transfer import export_directions, import_held
-from latentedit.errors import LatentEditError
+from latentedit.errors import DamagedFileError, LatentEditError, UnsafeFileError
 from latentedit.generators.base import Generator, per_slot
 
 
@@ -113,3 +113,26 @@ def _convert_codes(
         per_slot(codes, layers, generator.dim)
     write_codes(codes, target, format=name, layers=layers)
     return Converted("codes", found, name, names, tuple(codes.shape))
+
+
+_CONTAINERS = {"npy": "a NumPy file", "npz": "a NumPy archive", "csv": "a table", "pickle": "a pickle"}
+
+
+def foreign(path: str | Path) -> str | None:
+    """What a file of another project is and what to do with it, in words; None where it is not one that is read here.
+
+    Raises:
+        UnsafeFileError: it asks for code, or holds Python objects.
+    """
+    try:
+        held = read_file(path)
+        name = guess_format(held)
+    except UnsafeFileError:
+        raise
+    except DamagedFileError:
+        return None
+    if name == "latentedit":
+        return None
+    kind = _CONTAINERS.get(held.container, "a safetensors file" if held.container == "safetensors" else "a torch file")
+    use = "makes directions of it" if FORMATS[name].holds == "directions" else "reads it, and `edit --codes` takes it"
+    return f"{kind} ({FORMATS[name].title}); `latentedit convert` {use}"
