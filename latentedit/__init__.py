@@ -16,6 +16,7 @@ _HOME = {
     "TagPair": "directions.pairs", "fit_directions": "directions.finder", "register_finder": "directions.finder",
     "Edit": "directions.edits", "Prior": "prior.prior", "Settled": "prior.settled", "Transport": "prior.transport",
     "Faces": "editing.faces", "edit": "editing.editor", "load_default": "editing.editors",
+    "to_pil": "pictures.images", "sheet": "pictures.grid",
     "rescore": "metrics.rescoring", "evaluate": "study.report",
 }  # fmt: skip
 

@@ -19,7 +19,7 @@ from latentedit.editing.faces import PreparedFaces
 from latentedit.editing.sheets import edit_sheet, sides_sheet
 from latentedit.generators import Generator
 from latentedit.metrics import tagger_agreement
-from latentedit.pictures.images import grid
+from latentedit.pictures.grid import grid
 from latentedit.samples.fill import pictures_of
 
 FOLDER = Path(__file__).parents[1] / "docs" / "images"

@@ -27,6 +27,7 @@ class AskedOutput:
 
     strip: bool
     steps: int
+    tile: int | None
     out: Path | None
     force: bool
 
@@ -40,7 +41,7 @@ class AskedOutput:
         """How the picture is laid out."""
         from latentedit.editing.layout import Layout
 
-        return Layout("strip" if self.strip else "sheet", self.steps)
+        return Layout("strip" if self.strip else "sheet", self.steps, self.tile)
 
     def place(self, default: str) -> Path:
         """Where the picture goes: as named, else the default.
@@ -79,26 +80,39 @@ def write_edits(
         layout: how it is shown.
         text: keys and texts that a PNG file carries, such as a recipe.
     """
-    from latentedit.editing.layout import draw
-    from latentedit.pictures.writing import write_picture
+    from latentedit.editing.layout import draw, draw_frames
+    from latentedit.pictures.writing import MOVING, format_of, write_picture
 
-    write_picture(out, draw(faces, editor, edits, layout), text=text)
+    if layout.kind == "strip" and format_of(out) in MOVING:
+        write_picture(out, draw_frames(faces, editor, edits, layout), text=text)
+    else:
+        write_picture(out, draw(faces, editor, edits, layout), text=text)
 
 
 def output_options(command: Command) -> Command:
     """The options that say where a picture goes and how it is laid out, handed over as ``output``."""
 
     @functools.wraps(command)
-    def wrapper(*given: Any, strip: bool, steps: int, out: Path | None, force: bool, **rest: Any) -> Any:
-        return command(*given, output=AskedOutput(strip, steps, out, force), **rest)
+    def wrapper(
+        *given: Any, strip: bool, steps: int, tile: int | None, out: Path | None, force: bool, **rest: Any
+    ) -> Any:
+        return command(*given, output=AskedOutput(strip, steps, tile, out, force), **rest)
 
     options = [
         click.option(
             "--strip", is_flag=True,
-            help="one column per strength, from -STRENGTH to +STRENGTH, instead of before and after",
+            help="one column per strength, from -STRENGTH to +STRENGTH, instead of before and after; .gif and .webp "
+            "move",
         ),
-        click.option("--steps", type=click.IntRange(2, 25), default=7, show_default=True, help="columns of a strip"),
-        click.option("--out", type=click.Path(path_type=Path), help="[default: edit-TAG.png]"),
+        click.option("--steps", type=click.IntRange(2, 25), default=7, show_default=True, help="strengths of a strip"),
+        click.option(
+            "--tile", type=click.IntRange(1), metavar="PX",
+            help="longer side of a face on a sheet, by a whole factor or reduced  [default: small ones enlarged]",
+        ),
+        click.option(
+            "--out", type=click.Path(path_type=Path),
+            help="a picture, as its suffix says: .png, .jpg, .webp, .avif, .tiff, .gif  [default: edit-TAG.png]",
+        ),
         click.option("--force", is_flag=True, help="overwrite OUT"),
     ]  # fmt: skip
     for option in reversed(options):

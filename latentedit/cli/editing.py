@@ -208,7 +208,7 @@ def _with(command: Command, options: Iterable[Callable[[Command], Command]]) -> 
     "--truncation", type=float, default=1.0, show_default=True, help="1 for none, towards 0 for the mean code"
 )
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="of the first face")
-@how_many(6, "faces: of seeds SEED, SEED+1, ..., or the first ones of --style or --codes", most=64)
+@how_many(6, "faces: of seeds SEED, SEED+1, ..., or the first ones of --style or --codes")
 @output_options
 @common
 def edit(

@@ -10,7 +10,7 @@ from PIL import Image
 from latentedit.directions.edits import Edit, EditLike
 from latentedit.editing.editor import Editor
 from latentedit.editing.faces import PreparedFaces
-from latentedit.editing.sheets import edit_sheet
+from latentedit.editing.sheets import edit_sheet, strip_frames
 from latentedit.errors import LatentEditError
 from latentedit.pictures.images import to_pil
 
@@ -60,4 +60,16 @@ def draw(faces: PreparedFaces, editor: Editor, edits: EditLike, layout: Layout) 
         if len(faces) != 1:
             raise LatentEditError(f"{len(faces)} faces for one picture; give one, or lay them out as a sheet")
         return to_pil(faces.pictures(editor.edit(faces.all_codes(), Edit(edits))))[0]
-    return edit_sheet(faces, editor, edits, steps=layout.steps if layout.kind == "strip" else None)
+    steps = layout.steps if layout.kind == "strip" else None
+    return edit_sheet(faces, editor, edits, steps=steps, tile=layout.tile, headed=layout.labels)
+
+
+def draw_frames(faces: PreparedFaces, editor: Editor, edits: EditLike, layout: Layout) -> list[Image.Image]:
+    """A strip as pictures of one size that follow each other, one a strength; see :func:`draw`.
+
+    Raises:
+        LatentEditError: as :func:`draw`, and another layout than a strip.
+    """
+    if layout.kind != "strip":
+        raise LatentEditError(f"a {layout.kind} does not move; a strip does")
+    return strip_frames(faces, editor, edits, steps=layout.steps, tile=layout.tile, headed=layout.labels)

@@ -13,10 +13,19 @@ from latentedit.directions.edits import Edit, EditLike, as_edits
 from latentedit.directions.pairs import TagRelations
 from latentedit.editing.editor import Editor, moves_of
 from latentedit.editing.faces import PreparedFaces
-from latentedit.pictures.images import grid
+from latentedit.pictures.grid import balanced, check_size, folded, grid, tile_size
+from latentedit.pictures.images import quantised
 
 
-def edit_sheet(faces: PreparedFaces, editor: Editor, edits: EditLike, *, steps: int | None = None) -> Image.Image:
+def edit_sheet(
+    faces: PreparedFaces,
+    editor: Editor,
+    edits: EditLike,
+    *,
+    steps: int | None = None,
+    tile: int | None = None,
+    headed: bool = True,
+) -> Image.Image:
     """A labelled picture of edits.
 
     Without ``steps``: a column per face; rows: before, each edit, and all of them when there are several that do not
@@ -28,28 +37,79 @@ def edit_sheet(faces: PreparedFaces, editor: Editor, edits: EditLike, *, steps: 
         editor: edits them.
         edits: what is changed.
         steps: columns of a strip.
+        tile: pixels of a picture's longer side, as :func:`~latentedit.pictures.grid.sheet` takes it.
+        headed: whether there are labels and a title.
 
     Raises:
         LatentEditError: an edit that the editor cannot do, or faces that cannot be decoded.
     """
-    whole, codes = Edit(edits), faces.all_codes()
+    whole, n = Edit(edits), len(faces)
+    content = faces.content_pictures
     if steps is None:
         variants = [*whole.parts, whole] if len(whole.parts) > 1 and go_together(whole) else list(whole.parts)
-        rows = [faces.pictures(), *(faces.pictures(editor.edit(codes, one)) for one in variants)]
-        pictures = torch.stack(rows)  # (rows, faces, 3, H, W)
-        row_labels = ["before", *(f"+ {one.tag or 'all of them'}" for one in variants)]
-        column_labels = list(faces.names)
+        labels = ["before", *(f"+ {one.tag or 'all of them'}" for one in variants)]
+        _check_size(faces, (len(labels) + 1) * n, tile)
+        rows = [drawn(faces), *(drawn(faces, editor, one) for one in variants)]
+        pictures, names = torch.stack(rows), list(faces.names)  # (rows, faces, 3, H, W)
+        if content is not None and len(content) > 1:
+            pictures, labels = torch.cat([quantised(content)[None], pictures]), ["content", *labels]
+        elif content is not None:
+            pictures, names = _beside(pictures, content), ["content", *names]
+        cut = {"wrap": balanced(pictures.shape[1], len(pictures))}
     else:
         amounts = np.linspace(-1, 1, steps)
-        strips = [faces.pictures(editor.edit(codes, whole * a)) for a in amounts.tolist()]
-        pictures = torch.stack(strips, 1)  # (faces, steps, 3, H, W)
-        row_labels, column_labels = list(faces.names), _strengths([whole], amounts)
-    if (content := faces.content_pictures) is not None:
-        pictures, row_labels, column_labels = _beside(pictures, content, row_labels, column_labels, steps)
-    columns = pictures.shape[1]
-    labels = {"row_labels": row_labels, "column_labels": column_labels}
+        _check_size(faces, steps * n, tile)
+        strips = [drawn(faces, editor, whole * a) for a in amounts.tolist()]
+        pictures, labels = torch.stack(strips, 1), list(faces.names)  # (faces, steps, 3, H, W)
+        names = _strengths([whole], amounts)
+        if content is not None:
+            pictures, names = _beside(pictures, content), ["content", *names]
+        cut = {"fold": folded(n, pictures.shape[1])}
     title = moves_text(whole, editor) if steps or go_together(whole) else ""  # else each row is for itself
-    return grid(pictures.flatten(0, 1), columns, **labels, title=title)  # type: ignore[arg-type]
+    shown = {"row_labels": labels, "column_labels": names, "title": title} if headed else {}
+    return grid(pictures.flatten(0, 1), pictures.shape[1], tile=tile, **cut, **shown)  # type: ignore[arg-type]
+
+
+def strip_frames(
+    faces: PreparedFaces, editor: Editor, edits: EditLike, *, steps: int, tile: int | None = None, headed: bool = True
+) -> list[Image.Image]:
+    """A strip as pictures that follow each other, of one size: a sheet of all faces for each strength.
+
+    Args:
+        faces: to edit.
+        editor: edits them.
+        edits: what is changed.
+        steps: how many pictures, from minus to plus the strengths.
+        tile: pixels of a face's longer side, as :func:`~latentedit.pictures.grid.sheet` takes it.
+        headed: whether faces are named, and strengths.
+
+    Raises:
+        LatentEditError: an edit that the editor cannot do, or faces that cannot be decoded.
+    """
+    whole, n, content = Edit(edits), len(faces), faces.content_pictures
+    amounts = np.linspace(-1, 1, steps)
+    beside = content is not None and len(content) == 1
+    above = [] if content is None or beside else [quantised(content)]
+    names = [*(["content"] if beside else []), *faces.names]
+    _check_size(faces, 2 * n, tile)
+    found = []
+    for amount, strength in zip(amounts.tolist(), _strengths([whole], amounts), strict=True):
+        pictures = torch.stack([*above, drawn(faces, editor, whole * amount)])  # (rows, faces, 3, H, W)
+        if beside and content is not None:
+            pictures = _beside(pictures, content)
+        shown = {"column_labels": names, "title": strength} if headed else {}
+        wrap = balanced(pictures.shape[1], len(pictures))
+        found.append(grid(pictures.flatten(0, 1), len(names), tile=tile, wrap=wrap, **shown))  # type: ignore[arg-type]
+    return found
+
+
+def drawn(faces: PreparedFaces, editor: Editor | None = None, edits: EditLike = ()) -> Tensor:
+    """Faces after an edit, or as they are without an editor: (n, 3, H, W) uint8, a batch at a time."""
+    found = []
+    for rows in faces.batches():
+        codes = faces.codes(rows)
+        found.append(quantised(faces.decode(codes if editor is None else editor.edit(codes, edits), rows)).cpu())
+    return torch.cat(found)
 
 
 def go_together(edits: Edit) -> bool:
@@ -95,11 +155,11 @@ def editors_sheet(
         relations: from which opposites come; the shipped ones when None.
     """
     rows, labels = [], []
-    blocks, amounts, codes = as_edits(edits), np.linspace(-1, 1, steps), faces.all_codes()
+    blocks, amounts = as_edits(edits), np.linspace(-1, 1, steps)
     for one in blocks:
         for name, editor in editors.items():
             paired = one.paired(editor.tags, relations)
-            moved = [faces.pictures(editor.edit(codes, paired * a)) for a in amounts.tolist()]
+            moved = [drawn(faces, editor, paired * a) for a in amounts.tolist()]
             for j in range(len(faces)):
                 rows.append(torch.stack([pictures[j] for pictures in moved]))
                 labels.append(f"{one}: {name}" if j == 0 else "")
@@ -128,12 +188,14 @@ def sides_sheet(rows: Sequence[tuple[str, Tensor, Tensor]], left: str, right: st
     return grid(torch.cat(cells), 2 * columns + 1, row_labels=[name for name, *_ in rows], column_labels=labels)
 
 
-def _beside(
-    pictures: Tensor, content: Tensor, rows: list[str], columns: list[str], steps: int | None
-) -> tuple[Tensor, list[str], list[str]]:
-    """Pictures (rows, columns, 3, H, W) with those of the content: a row of them, or a column."""
-    if len(content) > 1 and steps is None:
-        return torch.cat([content[None], pictures]), ["content", *rows], columns
-    beside = torch.ones(len(pictures), 1, *pictures.shape[2:])  # white
-    beside[: len(content), 0] = content
-    return torch.cat([beside, pictures], 1), rows, ["content", *columns]
+def _beside(pictures: Tensor, content: Tensor) -> Tensor:
+    """Pictures (rows, columns, 3, H, W) uint8 with a column of content pictures before them."""
+    beside = torch.full((len(pictures), 1, *pictures.shape[2:]), 255, dtype=torch.uint8)  # white
+    beside[: len(content), 0] = quantised(content)
+    return torch.cat([beside, pictures], 1)
+
+
+def _check_size(faces: PreparedFaces, pictures: int, tile: int | None) -> None:
+    """Refuse a sheet that would be too large, before the work."""
+    side = faces.generator.resolution
+    check_size(pictures, *tile_size(side, side, tile))

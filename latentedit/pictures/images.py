@@ -1,4 +1,4 @@
-"""Pictures in and out: reading, 8-bit conversion, labelled grids."""
+"""Pictures in and out: reading, and 8-bit conversion."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import overload
 
 import numpy as np
 import torch
-from PIL import Image, ImageDraw, ImageFont, ImageOps
+from PIL import Image, ImageOps
 from torch import Tensor
 
 from latentedit.errors import LatentEditError
@@ -152,51 +152,3 @@ def to_pil(images: Tensor) -> list[Image.Image]:
     if given.ndim != 4 or given.shape[1] != 3:
         raise LatentEditError(f"pictures of shape {tuple(images.shape)}; they are (n, 3, H, W), or one (3, H, W)")
     return [Image.fromarray(pixels) for pixels in to_uint8(given.detach())]
-
-
-def grid(
-    images: Tensor,
-    columns: int,
-    *,
-    column_labels: Sequence[str] = (),
-    row_labels: Sequence[str] = (),
-    title: str = "",
-    scale: int = 1,
-) -> Image.Image:
-    """Pictures (n, 3, H, W) in [-1, 1] as one labelled picture, row by row.
-
-    Args:
-        images: as many as rows times ``columns``; a last row may be shorter.
-        columns: pictures in a row.
-        column_labels: text above each column; none for no labels.
-        row_labels: text left of each row; none for no labels.
-        title: text above everything.
-        scale: each pixel becomes scale x scale.
-    """
-    pixels = to_uint8(images)
-    n, height, width, _ = pixels.shape
-    height, width, gap = height * scale, width * scale, 2
-    font = _font(max(11, width // 10))
-    line = font.getbbox("Ag")[3] + 4
-    left = max((int(font.getlength(t)) for t in row_labels), default=-8) + 8
-    top = (line if title else 0) + (line if column_labels else 0)
-    rows = -(-n // columns)
-    sheet = Image.new("RGB", (left + columns * (width + gap), top + rows * (height + gap)), "white")
-    draw = ImageDraw.Draw(sheet)
-    if title:
-        draw.text((left or 4, 1), title, fill="black", font=font)
-    for i, text in enumerate(column_labels):
-        draw.text((left + i * (width + gap) + width // 2, top - line // 2), text, fill="black", font=font, anchor="mm")
-    for i, text in enumerate(row_labels):
-        draw.text((left - 6, top + i * (height + gap) + height // 2), text, fill="black", font=font, anchor="rm")
-    for i in range(n):
-        picture = Image.fromarray(pixels[i]).resize((width, height), Image.Resampling.NEAREST)
-        sheet.paste(picture, (left + i % columns * (width + gap), top + i // columns * (height + gap)))
-    return sheet
-
-
-def _font(size: int) -> ImageFont.FreeTypeFont:
-    """DejaVu Sans, which comes with matplotlib and has Greek letters, unlike Pillow's own font."""
-    import matplotlib
-
-    return ImageFont.truetype(str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"), size)

@@ -21,7 +21,7 @@ from latentedit.editing.editor import Editor
 from latentedit.generators import Generator, load_generator
 from latentedit.metrics import Rescoring, rescore
 from latentedit.metrics.carriers import draw_own, natural_networks
-from latentedit.pictures.images import grid
+from latentedit.pictures.grid import grid
 from latentedit.pictures.report import Figure, Section, Table, heat_map, write_report
 from latentedit.pictures.writing import write_picture
 from latentedit.prior.prior import Prior

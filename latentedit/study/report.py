@@ -14,7 +14,7 @@ from PIL import Image
 from latentedit.files import atomic_write
 from latentedit.metrics.intervals import Estimate, estimate
 from latentedit.metrics.rescoring import Rescoring
-from latentedit.pictures.images import grid
+from latentedit.pictures.grid import grid
 from latentedit.pictures.report import Figure, Section, Table, curve_plot, heat_map, write_report
 from latentedit.study.columns import READING as LOOKS
 from latentedit.study.columns import cell, look_cells, look_header, natural_cell, networks_of

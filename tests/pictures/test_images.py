@@ -1,10 +1,9 @@
-import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 from latentedit.errors import LatentEditError
-from latentedit.pictures.images import grid, list_pictures, read_picture, to_uint8
+from latentedit.pictures.images import list_pictures, read_picture, to_uint8
 
 
 def picture(tmp_path, name="a.png", size=(40, 20), mode="RGB", colour="red"):
@@ -66,15 +65,3 @@ def test_listing_is_in_name_order_and_pictures_only(tmp_path):
         list_pictures(tmp_path / "empty")
     with pytest.raises(LatentEditError, match="not a folder"):
         list_pictures(tmp_path / "c.txt")
-
-
-def test_grid_places_pictures_and_leaves_room_for_labels():
-    red, blue = torch.tensor([1.0, -1, -1]), torch.tensor([-1.0, -1, 1])
-    images = torch.stack([red, blue, blue])[:, :, None, None].expand(-1, -1, 32, 32)
-    plain = np.asarray(grid(images, 2))
-    assert plain.shape == (68, 68, 3)
-    assert plain[5, 5].tolist() == [255, 0, 0] and plain[5, 40].tolist() == [0, 0, 255]
-    assert plain[40, 40].tolist() == [255, 255, 255]  # the last row is short
-    labelled = grid(images, 2, row_labels=["one", "two"], column_labels=["x", "y"], title="title")
-    assert labelled.width > 68 and labelled.height > 68
-    assert grid(images, 2, scale=2).size == (132, 132)

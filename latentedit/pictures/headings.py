@@ -1,0 +1,133 @@
+"""Headings of pictures: wrapped, made smaller and at last broken, so that none is cut or reaches its neighbour."""
+
+from __future__ import annotations
+
+import functools
+import math
+import re
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image, ImageDraw, ImageFont
+
+_SMALLEST, _LINES = 9, 3
+_BREAKS = re.compile(r"(?<=[\s_/:,;])|(?<=\w-)(?=\w)")
+_ruler = ImageDraw.Draw(Image.new("1", (1, 1)))
+
+
+@dataclass(frozen=True)
+class Heading:
+    """Lines of text in a font."""
+
+    text: str
+    font: ImageFont.FreeTypeFont
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height in pixels that its ink takes at most."""
+        left, top, right, _ = _ruler.multiline_textbbox((0, 0), self.text, font=self.font, anchor="md")
+        return math.ceil(right - left) + 1, math.ceil(max(-top, sum(self.font.getmetrics())))
+
+
+def headings(texts: Sequence[str], width: int, size: int) -> list[Heading]:
+    """Texts of one size in a width: in up to three lines, else smaller, else in as many lines as it takes.
+
+    Args:
+        texts: broken after spaces, underscores, hyphens and the like; inside words only where nothing else helps.
+        width: pixels that no line exceeds.
+        size: of the letters, in pixels.
+    """
+    shown = [_written(text) for text in texts]
+    for smaller in range(size, _SMALLEST - 1, -1):
+        wrapped = [_wrap(text, width, _font_of(text, smaller), breaks_words=False) for text in shown]
+        if all(lines is not None and len(lines) <= _LINES for lines in wrapped):
+            return [Heading("\n".join(lines or []), _font_of(t, smaller)) for t, lines in zip(shown, wrapped)]  # noqa: B905
+    smallest = min(size, _SMALLEST)
+    fonts = [_font_of(text, smallest) for text in shown]
+    return [
+        Heading("\n".join(_wrap(text, width, font, breaks_words=True) or []), font)
+        for text, font in zip(shown, fonts, strict=True)
+    ]
+
+
+def longest_word(texts: Sequence[str], size: int) -> int:
+    """Pixels of the longest part of texts that is not broken unless nothing else helps."""
+    parts = [(part.strip(), _font_of(text, size)) for text in map(_written, texts) for part in _BREAKS.split(text)]
+    return max((int(font.getlength(part)) + 1 for part, font in parts), default=0)
+
+
+def _wrap(text: str, width: int, font: ImageFont.FreeTypeFont, *, breaks_words: bool) -> list[str] | None:
+    """Lines no longer than a width; None when a word is, and words are not to be broken."""
+    lines, line = [], ""
+    for part in _BREAKS.split(text):
+        if font.getlength((line + part).strip()) <= width:
+            line += part
+            continue
+        if line.strip():
+            lines.append(line.strip())
+        while font.getlength(part.strip()) > width:
+            if not breaks_words:
+                return None
+            fits = max(1, next(i for i in range(1, len(part) + 1) if font.getlength(part[:i]) > width) - 1)
+            if len(part) == fits:
+                break  # one letter that is wider than the width
+            lines.append(part[:fits])
+            part = part[fits:]
+        line = part
+    return [*lines, line.strip()] if line.strip() or not lines else lines
+
+
+def _written(text: str) -> str:
+    """A text as it can be shown: composed, on one line, letters that no font has as ``\\u521d``."""
+    plain = " ".join(unicodedata.normalize("NFC", text).split())
+    if _file_for(frozenset(plain)) is not None:
+        return plain
+    known = _letters(_dejavu())
+    return "".join(c if ord(c) in known else c.encode("ascii", "backslashreplace").decode() for c in plain)
+
+
+def _font_of(text: str, size: int) -> ImageFont.FreeTypeFont:
+    return _font(_file_for(frozenset(text)) or _dejavu(), size)
+
+
+@functools.lru_cache(64)
+def _font(file: str, size: int) -> ImageFont.FreeTypeFont:
+    return ImageFont.truetype(file, size)
+
+
+@functools.cache
+def _dejavu() -> str:
+    """DejaVu Sans, which comes with matplotlib and has Greek letters, unlike Pillow's own font."""
+    import matplotlib
+
+    return str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf")
+
+
+@functools.lru_cache(256)
+def _letters(file: str) -> frozenset[int]:
+    from matplotlib.ft2font import FT2Font
+
+    return frozenset(FT2Font(file).get_charmap())
+
+
+@functools.lru_cache(1024)
+def _file_for(letters: frozenset[str]) -> str | None:
+    """DejaVu Sans when it has these letters, else the first font of this machine that has; None when none has."""
+    wanted = {ord(letter) for letter in letters}
+    if wanted <= _letters(_dejavu()):
+        return _dejavu()
+    from matplotlib.font_manager import fontManager
+
+    others = {font.fname for font in fontManager.ttflist if font.style == "normal"}
+    for file in sorted(others, key=lambda name: (Path(name).name, name)):
+        if "lastresort" in file.lower():  # it has every letter, as the name of its block
+            continue
+        try:
+            found = wanted <= _letters(file)
+        except (OSError, RuntimeError):  # listed once, since removed or damaged
+            continue
+        if found:
+            return file
+    return None
