@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import math
 import os
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from latentedit.errors import LatentEditError
+
+_CAN_LOCK = os.name == "posix"
+if _CAN_LOCK:
+    import fcntl
 
 _TEMPORARY = ".tmp-"
 
@@ -23,8 +28,9 @@ _TEMPORARY = ".tmp-"
 def atomic_write(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path`` that takes its place when the block ends without an error.
 
-    The folder is made when it is missing; the temporary file keeps the suffix, is flushed to the
-    disk before it takes the name, and is removed when anything goes wrong, Ctrl-C included.
+    The folder is made when it is missing; the temporary file keeps the suffix, has the permissions that any new file
+    gets, whichever library writes it, is flushed to the disk before it takes the name, and is removed when anything
+    goes wrong, Ctrl-C included. Libraries that may lose what a full disk refuses write by :func:`write_bytes`.
 
     Raises:
         LatentEditError: the disk is full, the folder cannot be written to, a file is in its place.
@@ -33,16 +39,37 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
     temporary = path.with_name(f"{_TEMPORARY}{secrets.token_hex(4)}-{path.name}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.touch()
+        permissions = temporary.stat().st_mode  # as the umask has it; safetensors writes for the owner alone
         yield temporary
+        os.chmod(temporary, permissions)
         _flush(temporary)
         os.replace(temporary, path)
         _flush_folder(path.parent)
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise LatentEditError(f"cannot write {path}: {reason}; make room, or choose another place") from error
+        raise _cannot_write(path, error) from error
     finally:
         with suppress(OSError):
             temporary.unlink()
+
+
+def _cannot_write(path: Path, error: OSError) -> LatentEditError:
+    reason = error.strerror or str(error)
+    return LatentEditError(f"cannot write {path}: {reason}; make room, or choose another place")
+
+
+def write_bytes(path: str | Path, write: Callable[[BinaryIO], object]) -> None:
+    """Write what a function writes into a binary file, by way of memory.
+
+    Libraries that write in C, such as numpy and Pillow, do not hear of a full disk when what they write is small.
+
+    Raises:
+        LatentEditError: as :func:`atomic_write`.
+    """
+    buffer = io.BytesIO()
+    write(buffer)
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(buffer.getbuffer())
 
 
 def _flush(path: Path) -> None:
@@ -100,22 +127,61 @@ def only_writer(folder: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise LatentEditError(f"cannot make folder {folder}: {error.strerror}; choose another place") from error
+    descriptor = os.open(folder, os.O_RDONLY) if _CAN_LOCK else None
     try:
-        import fcntl
-    except ImportError:  # Windows
-        yield
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise LatentEditError(f"another process is writing to {folder}; wait for it to end") from error
-        except OSError:
-            pass  # a file system without locks
+        if descriptor is not None and not _lock(descriptor):
+            raise LatentEditError(f"another process is writing to {folder}; wait for it to end")
         yield
     finally:
-        os.close(descriptor)
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+@contextmanager
+def only_writer_of(path: Path) -> Iterator[None]:
+    """Keep other processes from writing a file, by a lock beside it; its folder is made when it is missing.
+
+    The lock and a folder that nothing came into are removed in the end; a killed process leaves a lock that holds
+    nobody up. Systems without ``flock`` are not guarded.
+
+    Raises:
+        LatentEditError: another process is writing it, or the folder cannot be written to.
+    """
+    if not _CAN_LOCK:
+        yield
+        return
+    missing = [folder for folder in path.parents if not folder.exists()]
+    lock = path.with_name(f".{path.name}.lock")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+    held = False
+    try:
+        # A lock that its holder has removed meanwhile holds nobody up: then it is another file.
+        held = _lock(descriptor) and lock.exists() and os.path.samestat(os.fstat(descriptor), lock.stat())
+        if not held:
+            raise LatentEditError(f"another process is writing {path}; wait for it to end, or name another file")
+        yield
+    finally:
+        with suppress(OSError):
+            if held:
+                lock.unlink()
+            os.close(descriptor)
+            for folder in missing:
+                folder.rmdir()
+
+
+def _lock(descriptor: int) -> bool:
+    """Whether this process alone may write now."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        pass  # a file system without locks
+    return True
 
 
 def jsonable(thing: Any) -> Any:

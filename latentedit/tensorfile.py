@@ -19,9 +19,17 @@ if TYPE_CHECKING:
 
 
 def write_safetensors(path: str | Path, tensors: Mapping[str, NDArray[Any]], metadata: Mapping[str, str]) -> None:
-    """Write arrays and string metadata, atomically."""
+    """Write arrays and string metadata, atomically.
+
+    Raises:
+        LatentEditError: the disk is full, or the folder cannot be written to.
+    """
+    arrays = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
     with atomic_write(path) as temporary:
-        save_file({name: np.ascontiguousarray(value) for name, value in tensors.items()}, temporary, dict(metadata))
+        try:
+            save_file(arrays, temporary, dict(metadata))
+        except SafetensorError as error:  # which is how it tells of a full disk
+            raise OSError(str(error).removeprefix("Error while serializing: ")) from error
 
 
 def read_safetensors(

@@ -28,6 +28,7 @@ from latentedit.cli import (  # noqa: F401  (they add their commands)
     training,
 )
 from latentedit.cli.common import Interrupted, cli
+from latentedit.cli.terminal import speak_any_code_page
 from latentedit.errors import LatentEditError
 
 INTERRUPTED = 130
@@ -51,6 +52,7 @@ def run() -> None:
 
 def main() -> None:
     """Entry point: the one place that turns errors into exit codes, and warnings into lines."""
+    speak_any_code_page()
     warnings.showwarning = lambda message, *rest: click.echo(f"warning: {message}", err=True)
     try:
         cli.main(standalone_mode=False)

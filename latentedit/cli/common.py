@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import functools
 import json
+import shutil
+import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -66,7 +69,9 @@ class Context:
         """The result on stdout: text for people, one JSON document for machines, null for what is not known."""
         from latentedit.files import jsonable
 
-        click.echo(json.dumps(jsonable(document), indent=2) if self.as_json else text)
+        shown = json.dumps(jsonable(document), indent=2) if self.as_json else text
+        taken = click.get_current_context().meta.get(_STDOUT)
+        click.echo(shown.replace(str(taken), "-") if taken else shown, err=taken is not None)
         for hint in self._hints:
             self.say(hint)
 
@@ -188,6 +193,47 @@ def cli() -> None:
     """
 
 
+_STDOUT = "latentedit.stdout"
+
+
+class OutFile(click.Path):
+    """A file that a command writes; ``-`` is standard output, and then all text goes to stderr.
+
+    Commands see a temporary file, which is copied when the command ends well.
+
+    Args:
+        suffix: of what ``-`` stands for.
+    """
+
+    def __init__(self, suffix: str = "") -> None:
+        super().__init__(path_type=Path)
+        self.suffix = suffix
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The path, that of a temporary file for ``-``."""
+        path = super().convert(value, param, ctx)
+        if str(path) != "-" or ctx is None or ctx.resilient_parsing:
+            return path
+        if sys.stdout.isatty():
+            self.fail("- is standard output, and that is a terminal; send it to a file or a program, as in > FILE")
+        stdout = Path(ctx.with_resource(tempfile.TemporaryDirectory())) / f"stdout{self.suffix}"
+        ctx.meta[_STDOUT] = stdout
+        ctx.call_on_close(lambda: _copy_to_stdout(stdout))
+        return stdout
+
+
+def is_stdout(path: Path) -> bool:
+    """Whether a path that :class:`OutFile` gave stands for standard output."""
+    return click.get_current_context().meta.get(_STDOUT) == path
+
+
+def _copy_to_stdout(path: Path) -> None:
+    if path.exists():
+        with open(path, "rb") as file:
+            shutil.copyfileobj(file, sys.stdout.buffer)
+        sys.stdout.buffer.flush()
+
+
 GOES_ON = "the same command goes on from there"
 
 
@@ -215,6 +261,31 @@ def recorded_generator(asked: str | None, recorded: str, file: Path) -> str:
     return asked or recorded
 
 
+def only_one_in(folder: Path) -> None:
+    """Make a folder when it is missing, and refuse it while another process writes there; until the command ends.
+
+    Raises:
+        LatentEditError: another process is writing there, or it cannot be made.
+    """
+    from latentedit.files import only_writer
+
+    click.get_current_context().with_resource(only_writer(folder))
+
+
 def refuse_existing(path: Path, force: bool) -> None:
+    """Refuse to overwrite a file, and to write one that another process is writing while this command runs.
+
+    Raises:
+        LatentEditError: there is one, or another process is writing it, or its folder cannot be written to.
+    """
+    from latentedit.files import only_writer_of
+
     if path.exists() and not force:
         raise LatentEditError(f"{path} exists; name another file, or overwrite it with --force")
+    if path.is_dir():
+        raise LatentEditError(f"{path} is a folder; name a file")
+    context = click.get_current_context()
+    mine = context.meta.setdefault("latentedit.written", set())
+    if path.absolute() not in mine:
+        context.with_resource(only_writer_of(path))
+        mine.add(path.absolute())

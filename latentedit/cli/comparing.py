@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from latentedit.cli.common import Context, cli, common, how_many, recorded_generator, refuse_existing
+from latentedit.cli.common import Context, OutFile, cli, common, how_many, is_stdout, recorded_generator, refuse_existing
 from latentedit.cli.drawing import check_place
 from latentedit.cli.editing import AskedEdits, edit_options
 from latentedit.cli.evaluating import say_few
@@ -44,7 +44,7 @@ MOST = 6
 @click.option("--faces", type=click.IntRange(1, 8), default=2, show_default=True, help="faces in the picture")
 @click.option("--all-pictures", is_flag=True, help="measure on all pictures, not on those that lack the tag")
 @natural_option
-@click.option("--out", type=click.Path(path_type=Path), default="compare.png", show_default=True)
+@click.option("--out", type=OutFile(".png"), default="compare.png", show_default=True)
 @click.option("--force", is_flag=True, help="overwrite OUT")
 @common
 def compare(
@@ -125,7 +125,8 @@ def compare(
     )
     with atomic_write(beside) as temporary:
         temporary.write_text(json.dumps(jsonable(document), indent=2) + "\n", encoding="utf-8")
-    told = [f"wrote {out}, and every number to {beside}", *wrap(note, 80), *wrap(missing, 80)]
+    numbers = "--json gives every number" if is_stdout(out) else f"every number to {beside}"
+    told = [f"wrote {out}, and {numbers}", *wrap(note, 80), *wrap(missing, 80)]
     context.result(document, "\n\n".join([*_tables(found, own), "\n".join(told)]))
 
 

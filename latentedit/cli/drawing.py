@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from latentedit.cli.common import refuse_existing
+from latentedit.cli.common import OutFile, refuse_existing
 
 if TYPE_CHECKING:
     from latentedit.directions.edits import Edit
@@ -110,7 +110,7 @@ def output_options(command: Command) -> Command:
             help="longer side of a face on a sheet, by a whole factor or reduced  [default: small ones enlarged]",
         ),
         click.option(
-            "--out", type=click.Path(path_type=Path),
+            "--out", type=OutFile(".png"),
             help="a picture, as its suffix says: .png, .jpg, .webp, .avif, .tiff, .gif  [default: edit-TAG.png]",
         ),
         click.option("--force", is_flag=True, help="overwrite OUT"),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from latentedit.cli.common import Context, cli, common, how_many
+from latentedit.cli.common import Context, OutFile, cli, common, how_many
 from latentedit.cli.drawing import check_place
 from latentedit.cli.editing import AskedEditor, AskedEdits, Command, edit_options, editor_options
 from latentedit.cli.judging import judge_option, load_judge
@@ -161,7 +161,7 @@ def provenance_of(subject: Subject, **more: Any) -> dict[str, Any]:
 @subject_options(200)
 @judge_option
 @natural_option
-@click.option("--out", type=click.Path(path_type=Path), help="also draw the matrix, as this picture")
+@click.option("--out", type=OutFile(".png"), help="also draw the matrix, as this picture")
 @click.option("--force", is_flag=True, help="overwrite OUT")
 def rescoring(
     context: Context, subject: AskedSubject, judge: str | None, natural: int | None, out: Path | None, force: bool

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from latentedit.cli.common import Context, cli, common, refuse_existing
+from latentedit.cli.common import Context, OutFile, cli, common, refuse_existing
 from latentedit.cli.terminal import table
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def info(context: Context, file: str) -> None:
 
 @cli.command()
 @click.argument("source", type=click.Path(path_type=Path))
-@click.argument("target", type=click.Path(path_type=Path))
+@click.argument("target", type=OutFile())
 @click.option("--generator", help="whose directions or codes they are; needed for directions of other projects")
 @click.option(
     "--tag", "tags", multiple=True, help="which directions; where SOURCE has no names, one for each direction in it"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from latentedit.cli.common import Context, cli, common, recorded_generator, refuse_existing
+from latentedit.cli.common import Context, OutFile, cli, common, recorded_generator, refuse_existing
 
 if TYPE_CHECKING:
     from latentedit.samples.store import Samples
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     "--target", type=click.Choice(["binary", "score"]), default="binary", show_default=True, help="what is regressed"
 )
 @click.option("--generator", help="for sefa without samples; the samples name theirs")
-@click.option("--out", type=click.Path(path_type=Path), help="[default: directions/FINDER.safetensors]")
+@click.option("--out", type=OutFile(".safetensors"), help="[default: directions/FINDER.safetensors]")
 @click.option("--force", is_flag=True, help="overwrite OUT")
 @common
 def fit_directions(

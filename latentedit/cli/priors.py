@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from latentedit.cli.common import GOES_ON, Context, cli, common, how_many, recorded_generator, refuse_existing
+from latentedit.cli.common import GOES_ON, Context, OutFile, cli, common, how_many, recorded_generator, refuse_existing
 from latentedit.cli.terminal import Progress
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ STAGES = {"look": "look at pictures", "draw": "draw codes", "read": "learn to re
 )  # fmt: skip
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="of everything random")
 @click.option(
-    "--out", type=click.Path(path_type=Path), default="directions/prior.safetensors", show_default=True,
+    "--out", type=OutFile(".safetensors"), default="directions/prior.safetensors", show_default=True,
     help="file of the prior",
 )  # fmt: skip
 @click.option("--force", is_flag=True, help="overwrite OUT")
@@ -70,7 +70,6 @@ def fit_prior(
             bars.setdefault(stage, Progress(STAGES[stage]))(done, total)
 
     source: Any = loaded if stored is None else stored
-    out.parent.mkdir(parents=True, exist_ok=True)  # or it says so before the work
     context.kept = lambda: f"what is done is kept; {GOES_ON}" if is_begun(out) else "nothing is kept yet"
     fitted = Prior.fit(
         source, generator=loaded, tags=tags or None, tagger=tagger, recipe=recipe, state=out,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from latentedit.cli.common import GOES_ON, Context, cli, common, how_many, rows_kept
+from latentedit.cli.common import GOES_ON, Context, cli, common, how_many, only_one_in, rows_kept
 from latentedit.cli.evaluating import FEATURES_HELP, PERCEPTUAL_HELP, evaluate
 from latentedit.cli.terminal import Progress, table
 from latentedit.errors import LatentEditError
@@ -30,6 +30,7 @@ def demo(context: Context, place: Path | None, out: Path, n: int) -> None:
         if not context.quiet:
             bars.setdefault(step, Progress(step))(done, total)
 
+    only_one_in(out)
     context.kept = lambda: f"{rows_kept(out / 'samples')}; demo measures anew"
     report = run(out, n=n, device=context.device, batch_size=context.batch_size, progress=progress)
     context.result({"report": str(report)}, f"wrote {report}; open it in a browser")
@@ -85,6 +86,7 @@ def study(
         rows.append(["all", str(pictures_in_all), f"{seconds / 60:.1f} min"])
         context.result({"steps": steps, "seconds": seconds}, table(("step", "pictures", "about"), rows))
         return
+    only_one_in(out)
     context.say(f"{sum(s.pictures for s in steps_of(asked))} pictures to decode when nothing is done yet")
     bars: dict[str, Progress] = {}
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from latentedit.cli.common import Context, cli, common, recorded_generator, rows_kept
+from latentedit.cli.common import Context, OutFile, cli, common, recorded_generator, rows_kept
 from latentedit.cli.drawing import check_place
 from latentedit.cli.terminal import table
 from latentedit.errors import LatentEditError
@@ -105,7 +105,7 @@ def _generator(context: Context, stored: Samples, asked: str | None) -> Generato
 @cli.command("compare-tags")
 @click.argument("samples", type=click.Path(path_type=Path), default="samples")
 @click.option("--tagger", "taggers", multiple=True, help="two of them, by id or name  [default: the first and last]")
-@click.option("--picture", type=click.Path(path_type=Path), help="write the pictures that they disagree on")
+@click.option("--picture", type=OutFile(".png"), help="write the pictures that they disagree on")
 @click.option("--generator", help="for --picture  [default: the one that the samples name, unless it is torch:...]")
 @click.option("--contents", type=click.Path(path_type=Path), help="folder of the content pictures, if it has moved")
 @click.option("--force", is_flag=True, help="overwrite the picture")

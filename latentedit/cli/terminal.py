@@ -1,12 +1,31 @@
-"""What people see in a terminal: progress and tables, by rich, imported when needed."""
+"""What people see in a terminal: progress and tables, by rich, imported when needed; on any code page."""
 
 from __future__ import annotations
 
 import atexit
+import codecs
+import io
 import sys
 import time
+import unicodedata
 from collections.abc import Sequence
 from typing import Any
+
+_SPELT = {"σ": "sigma", "−": "-", "→": "->", "×": "x", "─": "-", "━": "-", "≥": ">=", "≤": "<=", "’": "'"}
+
+
+def speak_any_code_page() -> None:
+    """Where the code page of a console lacks a sign, such as σ, write what stands for it; never fail."""
+    codecs.register_error("latentedit.spelt", _spelt)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="latentedit.spelt")
+
+
+def _spelt(error: UnicodeError) -> tuple[str, int]:
+    assert isinstance(error, UnicodeEncodeError)
+    signs = (_SPELT.get(sign, unicodedata.normalize("NFKD", sign)[0]) for sign in error.object[error.start : error.end])
+    return "".join(sign if sign.isascii() else "?" for sign in signs), error.end
 
 
 class Progress:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from latentedit.cli.common import GOES_ON, Context, cli, common, refuse_existing
+from latentedit.cli.common import GOES_ON, Context, OutFile, cli, common, refuse_existing
 from latentedit.cli.terminal import table
 
 
@@ -30,7 +30,7 @@ from latentedit.cli.terminal import table
 @click.option("--no-flip", is_flag=True, help="do not mirror pictures; for tags such as looking_left")
 @click.option("--start", type=click.Path(path_type=Path), help="torchvision's weights of the network to start from")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="of everything random")
-@click.option("--out", type=click.Path(path_type=Path), default="judge.safetensors", show_default=True)
+@click.option("--out", type=OutFile(".safetensors"), default="judge.safetensors", show_default=True)
 @click.option("--force", is_flag=True, help="overwrite OUT")
 @common
 def train_judge(

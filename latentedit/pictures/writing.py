@@ -13,7 +13,7 @@ from PIL import Image, features
 from PIL.PngImagePlugin import PngInfo
 
 from latentedit.errors import LatentEditError
-from latentedit.files import atomic_write
+from latentedit.files import write_bytes
 
 FORMATS = {
     ".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".avif": "AVIF", ".gif": "GIF", ".tif": "TIFF",
@@ -78,12 +78,11 @@ def write_picture(
     if several:
         durations = [_FRAME] * (len(frames) - 1) + [_LAST]
         options |= {"save_all": True, "append_images": frames[1:], "duration": durations, "loop": 0}
-    with atomic_write(path) as temporary:
-        try:
-            frames[0].save(temporary, kind, **options)
-        except (ValueError, SystemError) as error:
-            size = "{} x {}".format(*frames[0].size)
-            raise LatentEditError(f"{path}: {kind} does not take {size} pixels ({error}); try .png") from error
+    try:
+        write_bytes(path, lambda file: frames[0].save(file, kind, **options))
+    except (ValueError, SystemError) as error:
+        size = "{} x {}".format(*frames[0].size)
+        raise LatentEditError(f"{path}: {kind} does not take {size} pixels ({error}); try .png") from error
 
 
 def _few_colours(frames: Sequence[Image.Image]) -> list[Image.Image]:

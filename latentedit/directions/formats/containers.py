@@ -23,7 +23,7 @@ from latentedit.checkpoints.diagnosis import diagnose_file
 from latentedit.checkpoints.zip_files import members
 from latentedit.directions.formats.tables import TABLES, read_table
 from latentedit.errors import DamagedFileError, UnsafeFileError
-from latentedit.files import atomic_write
+from latentedit.files import write_bytes
 
 Array = NDArray[Any]
 
@@ -175,19 +175,21 @@ def numbers(thing: Any, where: str) -> Array:
 
 def write_npy(path: str | Path, values: Array) -> None:
     """Write one array, atomically."""
-    with atomic_write(path) as temporary, open(temporary, "wb") as file:
-        np.save(file, np.ascontiguousarray(values, np.float32), allow_pickle=False)
+    write_bytes(path, lambda file: np.save(file, np.ascontiguousarray(values, np.float32), allow_pickle=False))
 
 
 def write_npz(path: str | Path, values: Mapping[str, Array]) -> None:
     """Write arrays by name, atomically."""
-    with atomic_write(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
-        for name, value in values.items():
-            with archive.open(f"{name}.npy", "w") as file:  # np.savez would take a name such as "file" for its own
-                np.lib.format.write_array(file, np.ascontiguousarray(value, np.float32), allow_pickle=False)
+
+    def write(whole: BinaryIO) -> None:
+        with zipfile.ZipFile(whole, "w") as archive:
+            for name, value in values.items():
+                with archive.open(f"{name}.npy", "w") as file:  # np.savez would take a name such as "file" for its own
+                    np.lib.format.write_array(file, np.ascontiguousarray(value, np.float32), allow_pickle=False)
+
+    write_bytes(path, write)
 
 
 def write_pt(path: str | Path, values: Array) -> None:
     """Write one tensor as ``torch.save`` does, atomically."""
-    with atomic_write(path) as temporary:
-        torch.save(torch.from_numpy(np.array(values, np.float32)), temporary)
+    write_bytes(path, lambda file: torch.save(torch.from_numpy(np.array(values, np.float32)), file))
