@@ -12,7 +12,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from latentedit.cli.common import Context, OutFile, cli, common, how_many, is_stdout, recorded_generator, refuse_existing
+from latentedit.cli.common import (
+    Context,
+    OutFile,
+    cli,
+    common,
+    how_many,
+    is_stdout,
+    recorded_generator,
+    refuse_existing,
+)
 from latentedit.cli.drawing import check_place
 from latentedit.cli.editing import AskedEdits, edit_options
 from latentedit.cli.evaluating import say_few
