@@ -11,6 +11,7 @@ import click
 from latentedit.cli.common import Context, OutFile, cli, common, recorded_generator, refuse_existing
 
 if TYPE_CHECKING:
+    from latentedit.directions.moments import Target
     from latentedit.samples.store import Samples
 
 
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
 @common
 def fit_directions(
     context: Context, samples: Path, finder: str, tags: tuple[str, ...], keep: tuple[str, ...], tagger: str | None,
-    target: str, generator: str | None, out: Path | None, force: bool,
+    target: Target, generator: str | None, out: Path | None, force: bool,
 ) -> None:  # fmt: skip
     """Find one direction per tag in SAMPLES (default: samples).
 
