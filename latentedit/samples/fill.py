@@ -21,7 +21,8 @@ from latentedit.generators.base import Generator, content_of_label
 from latentedit.pictures.images import to_uint8
 from latentedit.samples.contents import Contents
 from latentedit.samples.manifest import Manifest
-from latentedit.samples.store import SCORE_FLOOR, Samples
+from latentedit.samples.store import Samples
+from latentedit.samples.tables import SCORE_FLOOR
 from latentedit.samples.writer import Writer
 from latentedit.taggers.base import Tagger, thresholds_of
 from latentedit.taggers.prefetch import feed, halves

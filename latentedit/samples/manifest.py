@@ -1,8 +1,11 @@
 """The manifest of stored samples: what was sampled, and rows, bytes and sha256 of every file.
 
 ``manifest.json`` is the only place that says which shards count; this module is the only one that
-knows its keys, which are the fields of :class:`Manifest` and of the records in it. Version 1 is the
-only one so far. A newer one is refused; keys that an older one lacks would take their defaults here.
+knows its keys, which are the fields of :class:`Manifest` and of the records in it. Keys that an older
+version lacks take their defaults here; a newer version is refused.
+
+* 1: tag shards hold numbers of tags.
+* 2: they hold names, the tags that are present, and a status; those of version 1 are ``numbered``.
 """
 
 from __future__ import annotations
@@ -22,7 +25,7 @@ from latentedit import __version__
 from latentedit.errors import DamagedFileError, LatentEditError, MismatchError, UnknownNameError
 from latentedit.files import atomic_write
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 NAME = "manifest.json"
 
 
@@ -48,6 +51,8 @@ class TaggerRecord:
     shards: tuple[FileRecord, ...] = ()
     settings: Mapping[str, str] = field(default_factory=dict)
     """How it prepares pictures, in words."""
+    numbered: bool = False
+    """Its shards are of version 1: numbers of tags."""
 
 
 @dataclass(frozen=True)
@@ -210,7 +215,7 @@ def _parse(document: dict[str, Any]) -> Manifest:
         shard_size=_whole(document["shard_size"], 1),
         images=bool(document["images"]),
         shards=tuple(map(_parse_file, document["shards"])),
-        taggers=tuple(map(_parse_tagger, document["taggers"])),
+        taggers=tuple(_parse_tagger(record, document["schema_version"]) for record in document["taggers"]),
     )
     if any(shard.rows != manifest.shard_size for shard in manifest.shards[:-1]):
         raise ValueError("a shard before the last one is not full")
@@ -220,7 +225,7 @@ def _parse(document: dict[str, Any]) -> Manifest:
     return manifest
 
 
-def _parse_tagger(record: dict[str, Any]) -> TaggerRecord:
+def _parse_tagger(record: dict[str, Any], version: int) -> TaggerRecord:
     folder, threshold = _text(record["folder"]), float(record["threshold"])
     if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]*", folder):  # nothing that leads out of the run
         raise ValueError(f"folder {folder!r}")
@@ -234,6 +239,7 @@ def _parse_tagger(record: dict[str, Any]) -> TaggerRecord:
         _parse_file(record["vocabulary"]),
         tuple(map(_parse_file, record["shards"])),
         {_text(key): _text(value) for key, value in record.get("settings", {}).items()},
+        bool(record.get("numbered", version == 1)),
     )
 
 

@@ -4,19 +4,24 @@
 
     samples/manifest.json                  what was sampled, and rows, bytes and sha256 of every shard
     samples/codes-00000.parquet            seed, content, label, style (float32[d]), image if asked for
-    samples/tags/<tagger>/vocabulary.parquet    tag names and thresholds; a tag's number is its row
-    samples/tags/<tagger>/tags-00000.parquet    seed, tag (list of numbers), score (list of float16)
+    samples/tags/<tagger>/_vocabulary.parquet   tag names and thresholds
+    samples/tags/<tagger>/tags-00000.parquet    seed, tag and score (lists), present (the tags that count), status
 
 * Rows are seeds ``seed ... seed + rows - 1`` in order; shard k holds rows from ``k * shard_size`` on,
   and tag shards match code shards of the same number row for row.
 * Only scores above 0.01 are stored, as float16 (error below 3e-4); the others read as 0. A row
-  without labels has a null list and reads as NaN.
+  without labels has a null list, a tag without one in a row that has others a null score; both read as NaN.
+* ``present`` holds the tags whose score, as float16, reaches their threshold, as float16: those of the rows that
+  directions are fitted on as carriers. Other programs may count on it; when thresholds change it is written anew.
+* Folders of tags are read as they are by pandas, DuckDB and datasets: they pass over a leading underscore.
 * A shard counts when the manifest lists it. The manifest is replaced after each shard, so a killed
   run leaves whole shards, and at worst one file that nothing refers to.
 * A file that does not fit the manifest is refused by name. It is hashed when a handle first reads it.
+* Runs of earlier versions, whose tag shards hold numbers of tags (``vocabulary.parquet``), are read as well. When
+  tags of such a tagger are added, its shards are written anew, with names.
 
-:func:`open_samples` gives a :class:`Samples` to read; :mod:`latentedit.samples.writer` adds shards. Nobody else knows
-their columns.
+:func:`open_samples` gives a :class:`Samples` to read; :mod:`latentedit.samples.writer` adds shards, and
+:mod:`latentedit.samples.tables` knows their columns.
 """
 
 from __future__ import annotations
@@ -32,15 +37,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from latentedit.errors import DamagedFileError, LatentEditError, MismatchError
+from latentedit.errors import DamagedFileError, LatentEditError, MismatchError, UnknownNameError
 from latentedit.files import sha256_of
 from latentedit.samples.manifest import FileRecord, Manifest, TaggerRecord, read_manifest
+from latentedit.samples.tables import DICTIONARY, SCORE_FLOOR, SparseScores, read_scores, read_style
 
 if TYPE_CHECKING:
     import pandas as pd
 
-SCORE_FLOOR = 0.01
-"""Scores up to this one are not stored."""
 _SAMPLE = "run the same `latentedit sample` command again"
 _TAG = "run the same `latentedit sample` or `latentedit tag` command again"
 
@@ -53,7 +57,7 @@ class Batch:
         seeds: (n,) int64.
         groups: (n,) int64; index of the content when the run has contents, else the seed.
         codes: (n, d) float32.
-        scores: (n, tags) float32 in [0, 1], NaN in rows without labels; None when not asked for.
+        scores: (n, tags) float32 in [0, 1], NaN where there is no label; None when not asked for.
     """
 
     seeds: np.ndarray
@@ -72,6 +76,7 @@ class Samples:
     def __init__(self, path: Path, manifest: Manifest) -> None:
         self.path, self.manifest = path, manifest
         self._verified: set[Path] = set()
+        self._vocabularies: dict[str, tuple[str, ...]] = {}
 
     @property
     def generator_id(self) -> str:
@@ -123,8 +128,10 @@ class Samples:
     def tags(self, tagger: str | None = None) -> tuple[str, ...]:
         """Names of a tagger's tags in the order of its scores."""
         record = self._tagger(tagger)
-        path = vocabulary_path(self.path, record.folder)
-        return tuple(self._table(path, record.vocabulary, ["tag"])["tag"].to_pylist())
+        if record.id not in self._vocabularies:
+            table = self._table(vocabulary_path(self.path, record), record.vocabulary, ["tag"])
+            self._vocabularies[record.id] = tuple(table["tag"].to_pylist())
+        return self._vocabularies[record.id]
 
     def threshold(self, tagger: str | None = None) -> float:
         """Score from which most tags count as present, rounded to float16 as the scores are."""
@@ -133,7 +140,7 @@ class Samples:
     def thresholds(self, tagger: str | None = None) -> np.ndarray:
         """Score (tags,) float32 from which each tag counts as present, rounded to float16 as the scores are."""
         record = self._tagger(tagger)
-        table = self._table(vocabulary_path(self.path, record.folder), record.vocabulary, ["tag"], ["threshold"])
+        table = self._table(vocabulary_path(self.path, record), record.vocabulary, ["tag"], ["threshold"])
         if "threshold" not in table.column_names:
             return np.full(record.vocabulary.rows, self.threshold(tagger), np.float32)
         return table["threshold"].to_numpy().astype(np.float16).astype(np.float32)
@@ -159,9 +166,22 @@ class Samples:
             counts += np.bincount(sparse.tags[sparse.scores >= limits[sparse.tags]], minlength=len(tags))
         return dict(zip(tags, counts.tolist(), strict=True))
 
-    def _iter_tags(self, tagger: str | None) -> Iterator[_SparseScores]:
-        record = self._complete(tagger)
-        return (self._read_tags(record, number) for number in range(len(record.shards)))
+    def scores(self, tag: str, tagger: str | None = None) -> np.ndarray:
+        """Scores (rows,) float32 in [0, 1] of one tag in the order of seeds, NaN where unlabelled; reads only tags.
+
+        Raises:
+            UnknownNameError: the tagger has no such tag.
+            LatentEditError: there are no tags, or they do not cover all rows yet.
+            DamagedFileError: a file does not fit the manifest.
+        """
+        tags = self.tags(tagger)
+        if tag not in tags:
+            raise UnknownNameError("tag", tag, tags)
+        return np.concatenate([sparse.column(tags.index(tag)) for sparse in self._iter_tags(tagger)])
+
+    def _iter_tags(self, tagger: str | None) -> Iterator[SparseScores]:
+        record, tags = self._complete(tagger), self.tags(tagger)
+        return (self.read_tags(record, number, tags) for number in range(len(record.shards)))
 
     def iter_batches(
         self, tagger: str | None = None, *, batch_size: int = 4096, scores: bool = True
@@ -175,21 +195,20 @@ class Samples:
         if batch_size < 1:
             raise LatentEditError(f"batch_size is {batch_size}; it must be 1 or more")
         record = self._complete(tagger) if scores else None
-        width = len(self.tags(tagger)) if scores else 0
-        return self._iter_batches(record, width, batch_size)
+        return self._iter_batches(record, self.tags(tagger) if scores else (), batch_size)
 
-    def _iter_batches(self, record: TaggerRecord | None, width: int, batch_size: int) -> Iterator[Batch]:
+    def _iter_batches(self, record: TaggerRecord | None, tags: Sequence[str], batch_size: int) -> Iterator[Batch]:
         for number, shard in enumerate(self.manifest.shards):
             seeds, codes = self.manifest.seeds(number, shard.rows), self.read_codes(number)
             groups = self.manifest.content_indices(seeds)
-            sparse = self._read_tags(record, number) if record else None
+            sparse = self.read_tags(record, number, tags) if record else None
             for start in range(0, shard.rows, batch_size):
                 rows = slice(start, min(start + batch_size, shard.rows))
                 yield Batch(
                     seeds[rows],
                     (seeds if groups is None else groups)[rows],
                     codes[rows].copy(),
-                    sparse.dense(rows, width) if sparse else None,
+                    sparse.dense(rows, len(tags)) if sparse else None,
                 )
 
     def read_codes(self, number: int) -> np.ndarray:
@@ -201,14 +220,33 @@ class Samples:
         path, record = codes_path(self.path, number), self.manifest.shards[number]
         table = self._table(path, record, ["seed", "style"])
         seeds = self._check_seeds(path, table, number)
-        style = table["style"].combine_chunks()
-        if style.type != pa.list_(pa.float32(), self.dim) or style.null_count or style.flatten().null_count:
-            raise _damaged(path, f"its codes are not {self.dim} float32 numbers each")
-        codes = style.flatten().to_numpy().reshape(-1, self.dim)
+        try:
+            codes = read_style(table, self.dim)
+        except ValueError as error:
+            raise _damaged(path, str(error)) from error
         finite = np.isfinite(codes).all(1)
         if not finite.all():
             raise _damaged(path, f"the code of seed {seeds[finite.argmin()]} holds NaN or infinity")
         return codes
+
+    def verify(self, tagger: str | None = None, *, scores: bool = True) -> None:
+        """Check every shard against the manifest's hash, as reading them does: for what uses a cache instead.
+
+        Raises:
+            DamagedFileError: one is missing or was changed.
+        """
+        files = [(codes_path(self.path, number), record) for number, record in enumerate(self.manifest.shards)]
+        if scores:
+            tags = self._complete(tagger)
+            files.append((vocabulary_path(self.path, tags), tags.vocabulary))
+            files += [(tags_path(self.path, tags.folder, k), record) for k, record in enumerate(tags.shards)]
+        for path, record in files:
+            self._verify(path, record)
+
+    def _verify(self, path: Path, record: FileRecord) -> None:
+        if path not in self._verified:
+            _verify(path, record)
+            self._verified.add(path)
 
     def to_pandas(self, tagger: str | None = None) -> pd.DataFrame:
         """All rows as a table: index seed; columns content, label, style (an array each), and each tag's score.
@@ -251,23 +289,20 @@ class Samples:
             raise LatentEditError(f"the tags of {record.id} cover {done} of {self.rows} rows of {self.path}; {_TAG}")
         return record
 
-    def _read_tags(self, record: TaggerRecord, number: int) -> _SparseScores:
+    def read_tags(self, record: TaggerRecord, number: int, tags: Sequence[str]) -> SparseScores:
+        """Scores of one shard of a tagger that has these tags.
+
+        Raises:
+            DamagedFileError: the file does not fit the manifest, or these tags.
+        """
         path = tags_path(self.path, record.folder, number)
-        table = self._table(path, record.shards[number], ["seed", "tag", "score"])
+        dictionary = () if record.numbered else DICTIONARY
+        table = self._table(path, record.shards[number], ["seed", "tag", "score"], dictionary=dictionary)
         self._check_seeds(path, table, number)
-        tags, scores = table["tag"].combine_chunks(), table["score"].combine_chunks()
-        fits = tags.type == pa.list_(pa.uint16()) and scores.type == pa.list_(pa.float16())
-        if not fits or tags.flatten().null_count or scores.flatten().null_count:
-            raise _damaged(path, "its tags are not lists of uint16 and float16")
-        lengths = tags.value_lengths()
-        flat = tags.flatten().to_numpy()
-        if not lengths.equals(scores.value_lengths()) or (flat >= record.vocabulary.rows).any():
-            raise _damaged(path, "its tags and scores do not fit each other or the vocabulary")
-        offsets = np.concatenate([[0], np.cumsum(lengths.fill_null(0).to_numpy())])
-        values = scores.flatten().to_numpy().astype(np.float32)
-        if not ((values >= 0) & (values <= 1)).all():
-            raise _damaged(path, "it holds scores outside [0, 1]")
-        return _SparseScores(offsets, flat, values, tags.is_null().to_numpy(zero_copy_only=False))
+        try:
+            return read_scores(table, tags, numbered=record.numbered)
+        except ValueError as error:
+            raise _damaged(path, str(error)) from error
 
     def _check_seeds(self, path: Path, table: pa.Table, number: int) -> np.ndarray:
         seeds, expected = table["seed"].to_numpy(), self.manifest.seeds(number, table.num_rows)
@@ -277,37 +312,26 @@ class Samples:
             raise _damaged(path, f"row {row} is seed {seeds[row]} where seed {expected[row]} belongs")
         return expected
 
-    def _table(self, path: Path, record: FileRecord, columns: list[str], optional: Sequence[str] = ()) -> pa.Table:
-        if path not in self._verified:
-            _verify(path, record)
-            self._verified.add(path)
+    def _table(
+        self,
+        path: Path,
+        record: FileRecord,
+        columns: list[str],
+        optional: Sequence[str] = (),
+        dictionary: Sequence[str] = (),
+    ) -> pa.Table:
+        self._verify(path, record)
         try:
-            with pq.ParquetFile(path) as file:
+            with pq.ParquetFile(path, read_dictionary=dictionary) as file:
                 missing = set(columns) - set(file.schema_arrow.names)
                 if missing:
                     raise _damaged(path, f"it has no column {', '.join(sorted(missing))}")
                 table = file.read([*columns, *(name for name in optional if name in file.schema_arrow.names)])
-        except (pa.ArrowException, OSError) as error:
+        except (pa.ArrowException, OSError, KeyError) as error:
             raise _damaged(path, f"it cannot be read as Parquet ({str(error).splitlines()[0]})") from error
         if table.num_rows != record.rows:
             raise _damaged(path, f"it has {table.num_rows} rows where the manifest says {record.rows}")
         return table
-
-
-@dataclass(frozen=True)
-class _SparseScores:
-    offsets: np.ndarray  # (rows + 1,) where each row's tags begin
-    tags: np.ndarray
-    scores: np.ndarray
-    unlabelled: np.ndarray  # (rows,) bool
-
-    def dense(self, rows: slice, width: int) -> np.ndarray:
-        first, last = self.offsets[rows.start], self.offsets[rows.stop]
-        lengths = np.diff(self.offsets[rows.start : rows.stop + 1])
-        scores = np.zeros((len(lengths), width), np.float32)
-        scores[np.repeat(np.arange(len(lengths)), lengths), self.tags[first:last]] = self.scores[first:last]
-        scores[self.unlabelled[rows]] = np.nan
-        return scores
 
 
 def open_samples(path: str | Path) -> Samples:
@@ -331,9 +355,9 @@ def codes_path(path: Path, number: int) -> Path:
     return path / f"codes-{number:05d}.parquet"
 
 
-def vocabulary_path(path: Path, folder: str) -> Path:
+def vocabulary_path(path: Path, tagger: TaggerRecord) -> Path:
     """The file of a tagger's tag names."""
-    return path / "tags" / folder / "vocabulary.parquet"
+    return path / "tags" / tagger.folder / ("vocabulary.parquet" if tagger.numbered else "_vocabulary.parquet")
 
 
 def tags_path(path: Path, folder: str, number: int) -> Path:

@@ -6,18 +6,15 @@ them; a shard that is replaced by a longer one leaves the manifest before its fi
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from latentedit.errors import DamagedFileError, MismatchError
-from latentedit.files import atomic_write, only_writer, remove_temporary_files, sha256_of
+from latentedit.files import only_writer, remove_temporary_files
 from latentedit.samples.manifest import (
     NAME,
     FileRecord,
@@ -27,7 +24,9 @@ from latentedit.samples.manifest import (
     tagger_folder,
     write_manifest,
 )
-from latentedit.samples.store import SCORE_FLOOR, Samples, codes_path, is_stored, tags_path, vocabulary_path
+from latentedit.samples.rewriting import put_in_place, rewrite_tags
+from latentedit.samples.store import Samples, codes_path, is_stored, tags_path, vocabulary_path
+from latentedit.samples.tables import codes_table, tags_table, vocabulary_table, write_table
 
 
 class Writer:
@@ -68,27 +67,37 @@ class Writer:
     ) -> None:
         """Make a place for a tagger's scores; one that has its place keeps it, and takes these thresholds.
 
+        What is stored is written anew, ``present`` above all, when thresholds differ or the shards hold numbers.
+
         Raises:
             MismatchError: the run holds scores of this id for other tags.
+            DamagedFileError: a shard that has to be written anew does not fit the manifest.
         """
         limits = [float((thresholds or {}).get(tag, threshold)) for tag in tags]
         known = {record.id: record for record in self.manifest.taggers}
-        folder = known[id].folder if id in known else tagger_folder(id, [r.folder for r in known.values()])
-        vocabulary = None
-        if id in known and vocabulary_path(self.path, folder).exists():
-            stored = Samples(self.path, self.manifest)
-            if stored.tags(id) != tuple(tags):
-                raise MismatchError(f"{self.path} holds scores of {id} for other tags; choose another folder")
-            if np.array_equal(stored.thresholds(id), np.array(limits, np.float16)):
-                vocabulary = known[id].vocabulary
-        vocabulary = vocabulary or _write_vocabulary(self.path, folder, tags, limits)
-        shards = known[id].shards if id in known else ()
-        if name is None and id in known:
-            name = known[id].name
-        known[id] = TaggerRecord(id, name, folder, threshold, vocabulary, shards, dict(settings or {}))
+        if id in known:
+            record = self._restated(known[id], tags, limits)
+        else:
+            folder = tagger_folder(id, [r.folder for r in known.values()])
+            record = TaggerRecord(id, name, folder, threshold, FileRecord(0, 0, ""))
+            vocabulary = write_table(vocabulary_path(self.path, record), vocabulary_table(tags, limits))
+            record = replace(record, vocabulary=vocabulary)
+        name = record.name if name is None else name
+        known[id] = replace(record, name=name, threshold=threshold, settings=dict(settings or {}))
         changed = replace(self.manifest, taggers=tuple(known.values()))
         if changed != self.manifest:
             self._commit(changed)
+        put_in_place(self.path, changed)
+
+    def _restated(self, record: TaggerRecord, tags: Sequence[str], limits: Sequence[float]) -> TaggerRecord:
+        """The same tagger with these thresholds, and with names; its files wait to be put in place."""
+        stored = Samples(self.path, self.manifest)
+        if vocabulary_path(self.path, record).exists():  # else somebody deleted it to have it made again
+            if stored.tags(record.id) != tuple(tags):
+                raise MismatchError(f"{self.path} holds scores of {record.id} for other tags; choose another folder")
+            if not record.numbered and np.array_equal(stored.thresholds(record.id), np.array(limits, np.float16)):
+                return record
+        return rewrite_tags(stored, record, tags, limits)
 
     def write_shard(
         self,
@@ -101,6 +110,8 @@ class Writer:
     ) -> None:
         """Store codes (rows, d) with their PNG images, scores (rows, tags) of a tagger, or both, as one shard.
 
+        Scores are NaN where there is no label: of a row, or of some tags of a row.
+
         A shard of another length is replaced; what belonged to it goes first.
 
         Raises:
@@ -111,12 +122,16 @@ class Writer:
             if number < len(manifest.shards) and manifest.shards[number].rows != len(codes):
                 self._commit(manifest.cut(number))
                 manifest = self.manifest
-            record = _write_codes(self.path, manifest, number, codes, images)
+            table = codes_table(manifest, manifest.seeds(number, len(codes)), codes, images)
+            record = write_table(codes_path(self.path, number), table)
             manifest = replace(manifest, shards=_put(manifest.shards, number, record))
         if scores is not None:
             assert tagger_id is not None
             tagger = manifest.tagger(tagger_id)
-            record = _write_tags(self.path, manifest, tagger.folder, number, scores)
+            stored = Samples(self.path, manifest)
+            seeds = manifest.seeds(number, len(scores))
+            table = tags_table(seeds, scores, stored.tags(tagger.id), stored.thresholds(tagger.id))
+            record = write_table(tags_path(self.path, tagger.folder, number), table)
             tagger = replace(tagger, shards=_put(tagger.shards, number, record))
             taggers = tuple(tagger if t.id == tagger_id else t for t in manifest.taggers)
             manifest = replace(manifest, taggers=taggers)
@@ -160,86 +175,10 @@ def open_writer(path: str | Path, wanted: Manifest | None = None) -> Iterator[Wr
                 write_manifest(path, manifest)
         for folder, pattern in ((path, NAME), (path, "codes-*.parquet"), *((f, "*") for f in path.glob("tags/*"))):
             remove_temporary_files(folder, pattern)
+        put_in_place(path, manifest)
         yield Writer(path, manifest)
 
 
 def _put(shards: tuple[FileRecord, ...], number: int, record: FileRecord) -> tuple[FileRecord, ...]:
     assert number <= len(shards), "shards are written in order"
     return (*shards[:number], record, *shards[number + 1 :])
-
-
-def _write_codes(
-    path: Path, manifest: Manifest, number: int, codes: np.ndarray, images: Sequence[bytes] | None
-) -> FileRecord:
-    """Write one shard's codes (rows, d), and its pictures as PNG when given.
-
-    Raises:
-        LatentEditError: it cannot be written.
-    """
-    table = _codes_table(manifest, manifest.seeds(number, len(codes)), codes, images)
-    return _write_table(codes_path(path, number), table)
-
-
-def _write_tags(path: Path, manifest: Manifest, folder: str, number: int, scores: np.ndarray) -> FileRecord:
-    """Write one shard's scores (rows, tags) in [0, 1]; a row of NaN is one without labels.
-
-    Raises:
-        LatentEditError: it cannot be written.
-    """
-    return _write_table(tags_path(path, folder, number), _tags_table(manifest.seeds(number, len(scores)), scores))
-
-
-def _write_vocabulary(path: Path, folder: str, tags: Sequence[str], thresholds: Sequence[float]) -> FileRecord:
-    """Write a tagger's tag names, and the score from which each counts as present.
-
-    Raises:
-        LatentEditError: it cannot be written.
-    """
-    columns = {"tag": pa.array(tags, pa.string()), "threshold": pa.array(thresholds, pa.float32())}
-    return _write_table(vocabulary_path(path, folder), pa.table(columns))
-
-
-def _write_table(path: Path, table: pa.Table) -> FileRecord:
-    with atomic_write(path) as temporary:
-        # Codes are noise to a dictionary, and a file of theirs is larger with one.
-        texts = [f.name for f in table.schema if pa.types.is_string(f.type)]
-        pq.write_table(table, temporary, compression="zstd", use_dictionary=texts)
-        record = FileRecord(table.num_rows, temporary.stat().st_size, sha256_of(temporary))
-    return record
-
-
-def _codes_table(manifest: Manifest, seeds: np.ndarray, codes: np.ndarray, images: Sequence[bytes] | None) -> pa.Table:
-    n, d = codes.shape
-    indices, source = manifest.content_indices(seeds), manifest.contents
-    contents = [None] * n if indices is None or source is None else [source.pictures[i] for i in indices]
-    flat = pa.array(np.ascontiguousarray(codes, np.float32).reshape(-1))
-    columns: dict[str, pa.Array] = {
-        "seed": pa.array(seeds),
-        "content": pa.array(contents, pa.string()),
-        "label": pa.array([manifest.label] * n, pa.int64()),
-        "style": pa.FixedSizeListArray.from_arrays(flat, d),
-    }
-    if images is None:
-        return pa.table(columns)
-    names = [f"{seed}.png" for seed in seeds]
-    columns["image"] = pa.StructArray.from_arrays([pa.array(images, pa.binary()), pa.array(names)], ["bytes", "path"])
-    # datasets shows a column as pictures when this key says so.
-    features = {"info": {"features": {"image": {"_type": "Image"}}}}
-    return pa.table(columns).replace_schema_metadata({"huggingface": json.dumps(features)})
-
-
-def _tags_table(seeds: np.ndarray, scores: np.ndarray) -> pa.Table:
-    """Scores (n, tags) as lists of those above the floor; a row of NaN is a null list."""
-    unlabelled = np.isnan(scores).all(1)
-    kept = scores > SCORE_FLOOR  # NaN is not
-    offsets = pa.array(np.concatenate([[0], np.cumsum(kept.sum(1))]).astype(np.int32))
-    tags = pa.array(np.nonzero(kept)[1].astype(np.uint16))
-    values = pa.array(scores[kept].astype(np.float16))
-    mask = pa.array(unlabelled)
-    return pa.table(
-        {
-            "seed": pa.array(seeds),
-            "tag": pa.ListArray.from_arrays(offsets, tags, mask=mask),
-            "score": pa.ListArray.from_arrays(offsets, values, mask=mask),
-        }
-    )

@@ -98,13 +98,15 @@ def test_columns_are_those_of_the_format(tmp_path: Path) -> None:
     assert codes.names == ["seed", "content", "label", "style"]
     assert codes.field("seed").type == pa.int64() and codes.field("style").type == pa.list_(pa.float32(), 4)
     tags = pq.read_schema(tmp_path / "tags/t-1/tags-00000.parquet")
-    assert [tags.field(n).type for n in ("seed", "tag", "score")] == [
-        pa.int64(),
-        pa.list_(pa.uint16()),
-        pa.list_(pa.float16()),
-    ]
-    table = pq.read_table(tmp_path / "tags/t-1/tags-00000.parquet")
-    assert table["tag"][1].as_py() == []  # labelled, and no tag on it
+    names = pa.list_(pa.string())
+    expected = {"seed": pa.int64(), "tag": names, "score": pa.list_(pa.float16()), "present": names}
+    assert {field.name: field.type for field in tags} == expected | {"status": pa.string()}
+    file = pq.ParquetFile(tmp_path / "tags/t-1/tags-00000.parquet")
+    table, group = file.read(), file.metadata.row_group(0)
+    assert table["tag"][1].as_py() == table["present"][1].as_py() == []  # labelled, and no tag on it
+    assert table["status"].null_count == 5
+    columns = {group.column(i).path_in_schema: group.column(i).encodings for i in range(group.num_columns)}
+    assert all("RLE_DICTIONARY" in columns[f"{name}.list.element"] for name in ("tag", "present"))
 
 
 def test_counts_agree_with_the_scores_and_read_no_codes(tmp_path: Path) -> None:
@@ -202,7 +204,7 @@ def test_fingerprint_holds_what_changes_the_answer(tmp_path: Path) -> None:
 # Damage: each is refused by name, and the control reads.
 
 
-@pytest.mark.parametrize("name", ["codes-00001.parquet", "tags/t-1/tags-00001.parquet", "tags/t-1/vocabulary.parquet"])
+@pytest.mark.parametrize("name", ["codes-00001.parquet", "tags/t-1/tags-00001.parquet", "tags/t-1/_vocabulary.parquet"])
 def test_damaged_files_are_refused_by_name(tmp_path: Path, name: str) -> None:
     make(tmp_path)
     file = tmp_path / name
@@ -261,7 +263,8 @@ def test_shards_that_agree_with_the_manifest_and_are_wrong_inside(tmp_path: Path
         return pa.array(values, pa.int64())
 
     wide = pa.FixedSizeListArray.from_arrays(pa.array(np.zeros(15, np.float32)), 3)
-    far = pa.array([[9]] * 5, pa.list_(pa.uint16()))
+    names, numbers = pa.array([["grey_hair"]] * 5), pa.array([[2]] * 5, pa.list_(pa.uint16()))
+    ones, twos = (pa.array([[score]] * 5, pa.list_(pa.float16())) for score in (np.float16(1), np.float16(2)))
     cases = [
         (codes, table.set_column(0, "seed", seeds([7, 8, 8, 10, 11])), "row 2 is seed 8 where seed 9 belongs"),
         (codes, table.set_column(0, "seed", seeds([8, 7, 9, 10, 11])), "row 0 is seed 8 where seed 7 belongs"),
@@ -269,7 +272,10 @@ def test_shards_that_agree_with_the_manifest_and_are_wrong_inside(tmp_path: Path
         (codes, table.drop_columns(["style"]), "no column style"),
         (codes, table.set_column(3, "style", wide), "codes are not 4 float32"),
         (tags, labels.set_column(0, "seed", seeds([7, 8, 9, 10, 12])), "row 4 is seed 12 where seed 11 belongs"),
-        (tags, labels.set_column(1, "tag", far), "do not fit"),
+        (tags, labels.set_column(1, "tag", names).set_column(2, "score", ones), "do not fit each other or the voc"),
+        (tags, labels.set_column(1, "tag", numbers).set_column(2, "score", ones), "lists of names"),
+        (tags, labels.set_column(2, "score", ones), "do not fit"),
+        (tags, labels.set_column(1, "tag", pa.array([[TAGS[0]]] * 5)).set_column(2, "score", twos), "outside"),
         (tags, labels.slice(1), "4 rows"),
     ]
     for path, changed, reason in cases:
@@ -313,10 +319,10 @@ def test_newer_schemas_are_refused_and_older_ones_read(tmp_path: Path, monkeypat
     make(tmp_path)
     file = tmp_path / "manifest.json"
     document = json.loads(file.read_text())
-    file.write_text(json.dumps(document | {"schema_version": 2, "unheard": 1}))
-    with pytest.raises(LatentEditError, match="schema version 2; this latentedit reads up to 1: install a newer one"):
+    file.write_text(json.dumps(document | {"schema_version": 3, "unheard": 1}))
+    with pytest.raises(LatentEditError, match="schema version 3; this latentedit reads up to 2: install a newer one"):
         open_samples(tmp_path)
-    monkeypatch.setattr(manifest_module, "SCHEMA_VERSION", 3)
+    monkeypatch.setattr(manifest_module, "SCHEMA_VERSION", 4)
     assert read_all(open_samples(tmp_path)) == 12
 
 
@@ -420,7 +426,7 @@ def test_vocabularies_without_thresholds_are_read(tmp_path: Path) -> None:
         scores = np.full((4, len(TAGS)), 0.4, np.float32)
         writer.write_shard(0, codes=np.zeros((4, writer.manifest.dim), np.float32), tagger_id="t:1", scores=scores)
         record = writer.manifest.taggers[0]
-        (file,) = tmp_path.glob("tags/*/vocabulary.parquet")
+        (file,) = tmp_path.glob("tags/*/_vocabulary.parquet")
         pq.write_table(pq.read_table(file, columns=["tag"]), file)
         old = FileRecord(record.vocabulary.rows, file.stat().st_size, sha256_of(file))
         write_manifest(tmp_path, replace(writer.manifest, taggers=(replace(record, vocabulary=old),)))

@@ -26,7 +26,7 @@ from toy import ToyGenerator
 from latentedit.directions.pairs import TagRelations
 from latentedit.errors import DamagedFileError, LatentEditError, UnknownNameError
 from latentedit.samples.sampling import sample
-from latentedit.samples.store import SCORE_FLOOR
+from latentedit.samples.tables import SCORE_FLOOR
 from latentedit.shipped import shipped
 from latentedit.taggers import Tagger, load_tagger
 from latentedit.taggers.clip_prompts import read_prompts

@@ -18,7 +18,7 @@ from toy import ToyGenerator
 
 from latentedit.errors import DamagedFileError, LatentEditError, UnsafeFileError
 from latentedit.samples.sampling import sample
-from latentedit.samples.store import SCORE_FLOOR
+from latentedit.samples.tables import SCORE_FLOOR
 from latentedit.taggers import Tagger, load_tagger
 from latentedit.taggers.base import thresholds_of
 
