@@ -169,6 +169,28 @@ class Rescoring:
             n_boot=n_boot, provenance=dict(provenance or {}), groups=groups, looks=looks,
         )  # fmt: skip
 
+    def __repr__(self) -> str:
+        """What was measured, in a line."""
+        edits = "; ".join(self.labels[:5]) + (f" and {len(self.labels) - 5} more" if len(self.labels) > 5 else "")
+        judge = self.provenance.get("judge", "a judge")
+        return f"Rescoring({len(self.before)} pictures, {len(self.tags)} tags of {judge}: {edits})"
+
+    def _repr_html_(self) -> str:
+        """A table of the edits, over the pictures that lack each one's tag, for notebooks."""
+        import pandas as pd
+
+        rows = []
+        for i, (label, target) in enumerate(zip(self.labels, self.targets, strict=True)):
+            if target not in self.tags:
+                rows.append((label, "", "not measured", "", ""))
+                continue
+            one, worst = self.summary(i, among="lacking"), self.worst_other(i, among="lacking")
+            other = f"{worst[0]} {worst[1]:.2f}" if worst else ""
+            rows.append((label, one.pictures, f"{one.target:.2f}", f"{one.off_target:.3f}", other))
+        names = ("edit", "lack it", "target rises by", "others change by", "worst other")
+        table: str = pd.DataFrame(rows, columns=names).to_html(index=False, border=0)
+        return table
+
     def rows(self, target: int, *, having: str | None = None) -> np.ndarray:
         """Which pictures (n,) lack the target's tag before the edit, and carry the tag ``having``."""
         column = self._target_column(target)

@@ -147,3 +147,10 @@ def test_each_tag_is_present_from_its_own_threshold():
     codes = Linear().sample_codes(range(60)).numpy()
     assert (r.rows(0) == (codes[:, 0] < 0.9)).all() and r.rows(0).sum() > (codes[:, 0] < 0.5).sum()
     assert (r.rows(0, having="smile") == ((codes[:, 0] < 0.9) & (codes[:, 2] >= 0.5))).all()
+
+
+def test_it_shows_itself():
+    r = rescore(Linear(), Reader(), bank, [{"long_hair": 2.0}, ["smile", "long_hair"]], range(40), n_boot=20)
+    assert repr(r) == "Rescoring(40 pictures, 4 tags of reader:1: long_hair=2 -; smile, long_hair)"
+    html = r._repr_html_()
+    assert f"<td>{r.summary(0, among='lacking').target:.2f}</td>" in html and "not measured" in html and "hat" in html
