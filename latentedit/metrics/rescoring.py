@@ -186,7 +186,7 @@ class Rescoring:
                 continue
             one, worst = self.summary(i, among="lacking"), self.worst_other(i, among="lacking")
             other = f"{worst[0]} {worst[1]:.2f}" if worst else ""
-            rows.append((label, one.pictures, f"{one.target:.2f}", f"{one.off_target:.3f}", other))
+            rows.append((label, str(one.pictures), f"{one.target:.2f}", f"{one.off_target:.3f}", other))
         names = ("edit", "lack it", "target rises by", "others change by", "worst other")
         table: str = pd.DataFrame(rows, columns=names).to_html(index=False, border=0)
         return table
