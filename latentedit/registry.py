@@ -14,7 +14,7 @@ import importlib
 import inspect
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -277,7 +277,7 @@ class Supplied:
         return value.to(self.device, self.dtype)
 
 
-def build(noun: str, argument: str, options: Mapping[str, str]) -> Supplied:
+def build(noun: str, argument: str, options: Mapping[str, str], *, own: Collection[str] = ()) -> Supplied:
     """Import the factory that ``package.module:factory`` names and call it with the options.
 
     The working directory can be imported from, as with ``python -m``.
@@ -286,6 +286,7 @@ def build(noun: str, argument: str, options: Mapping[str, str]) -> Supplied:
         noun: what is wanted, for messages.
         argument: ``package.module:factory``.
         options: keyword arguments, all text.
+        own: options that are the caller's, and not handed to the factory.
 
     Raises:
         LatentEditError: it cannot be imported, takes other options, or raises.
@@ -293,9 +294,10 @@ def build(noun: str, argument: str, options: Mapping[str, str]) -> Supplied:
     query = "&".join(f"{key}={value}" for key, value in sorted(options.items()))
     name = f"{noun} torch:{argument}" + (f"?{query}" if query else "")
     factory = _import_factory(name, argument)
-    _check_options(name, argument, factory, options)
+    given = {key: value for key, value in options.items() if key not in own}
+    _check_options(name, argument, factory, given)
     try:
-        return Supplied(name, factory(**options))
+        return Supplied(name, factory(**given))
     except (Exception, SystemExit) as error:
         raise LatentEditError(f"{name}: the factory raised {_one_line(error)}") from error
 

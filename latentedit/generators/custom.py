@@ -7,6 +7,7 @@ style code.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,10 +15,12 @@ import torch
 from torch import Tensor
 
 from latentedit.generators.base import Generator, match_content, per_slot, seed_latents, truncate, weights_id
+from latentedit.generators.probe import look_at, warn_of
 from latentedit.registry import Supplied, build
 
 _MEAN_SEEDS = range(2**31, 2**31 + 4096)
 _LARGEST = 16.0  # a picture in [-1, 1] may overshoot, but one in [0, 255] is a mistake
+_RANGE = "range"  # the option of a name that says what the object's pictures lie in
 
 
 class CustomGenerator:
@@ -40,15 +43,30 @@ class CustomGenerator:
     ``sample_codes``    ``map`` of the seeds' z
     ``style_weights``   refused in a line that names the finders that do without
     ``encode``          absent
+    ``pixel_range``     ``(-1, 1)``: what its pictures lie in, those that ``decode`` returns and ``encode`` takes. Where
+                        neither the object nor ``range=0..1`` in the name says it, pictures without a value below 0
+                        are asked about
     ==================  ==========================================================================================
 
     Its modules are moved, frozen and switched to evaluation, and run without gradients.
 
+    Args:
+        supplied: the object.
+        device: where its modules go.
+        dtype: of its weights.
+        range: ``"LOW..HIGH"``, what its pictures lie in; None leaves it to ``pixel_range``.
+
+    Attributes:
+        probe: see :mod:`latentedit.generators.probe`; None where the same code gives two pictures.
+
     Raises:
-        LatentEditError: the object lacks something, or its picture of seed 0 is not one.
+        LatentEditError: the object lacks something, its picture of seed 0 is not one, or its pictures seem to lie in
+            [0, 1] and nobody says so.
     """
 
-    def __init__(self, supplied: Supplied, *, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(
+        self, supplied: Supplied, *, device: torch.device, dtype: torch.dtype, range: str | None = None
+    ) -> None:
         self._supplied = supplied
         supplied.require("decode")
         size = supplied.get("latent_size")
@@ -60,9 +78,16 @@ class CustomGenerator:
         if self.z_dim != self.dim and not supplied.has("map") and not supplied.has("sample_codes"):
             raise supplied.error(f"z_dim is {self.z_dim} and dim {self.dim}; write map(z) that takes one to the other")
         self.id = supplied.text("id", "") if supplied.get("id") else weights_id("torch", supplied.tensors())
-        supplied.settle(device, dtype)
+        stated = _range(supplied, range)
+        self._low, self._high = stated or (-1.0, 1.0)
         self._means: dict[tuple[str, int | None], Tensor] = {}
+        whole = dtype if dtype.itemsize >= 4 else torch.float32
+        supplied.settle(device, whole)  # what is fewer bits would draw another probe
         self.resolution = self._try()
+        self.probe = self._look(asks=stated is None)
+        if dtype != whole:
+            self._means.clear()
+            supplied.settle(device, dtype)
 
     def map(
         self, z: Tensor, *, label: int | None = None, truncation: float = 1.0, truncation_layers: int | None = None
@@ -94,7 +119,10 @@ class CustomGenerator:
         pictures = self._supplied.tensor("decode", pictures, (len(codes), None, None, None), meaning)
         if pictures.shape[1] not in (1, 3):
             raise self._supplied.error(f"decode returned shape {tuple(pictures.shape)}; it must be {meaning}")
-        return pictures.repeat(1, 3 // pictures.shape[1], 1, 1)
+        pictures = pictures.repeat(1, 3 // pictures.shape[1], 1, 1)
+        if (self._low, self._high) == (-1.0, 1.0):
+            return pictures
+        return (pictures - self._low) * (2 / (self._high - self._low)) - 1
 
     def style_weights(self) -> dict[str, Tensor]:
         """Weights (m, dim) by module name that style codes are multiplied with."""
@@ -115,9 +143,40 @@ class CustomGenerator:
     def _try(self) -> int:
         """Resolution, from a picture that also shows whether sampling and decoding work."""
         picture = self.decode(self.sample_codes([0]))
-        if (largest := float(picture.abs().max())) > _LARGEST:
-            raise self._supplied.error(f"decode returned values up to {largest:.4g}; pictures are in [-1, 1]")
+        if float(picture.abs().max()) > _LARGEST:
+            largest = float(self._own(picture).abs().max())
+            raise self._supplied.error(
+                f"decode returned values up to {largest:.4g}; pictures are in [{self._low:g}, {self._high:g}], and "
+                f"another range is stated with {self._option('LOW..HIGH')} or pixel_range = (LOW, HIGH) on the object"
+            )
         return self._supplied.count("resolution", max(picture.shape[2:]))
+
+    def _look(self, *, asks: bool) -> str | None:
+        """The probe, from pictures that also show whether they are in the range that is taken for granted.
+
+        Raises:
+            LatentEditError: they seem to be in [0, 1], and nobody said what they are in.
+        """
+        look = look_at(self)
+        if asks and look.lowest >= 0 and not look.alike:
+            raise self._supplied.error(
+                f"none of {look.pictures} decoded pictures has a value below 0, so they seem to lie in [0, 1] and not "
+                f"in [-1, 1]; say which: {self._option('0..1')}, or pixel_range = (0, 1) on the object (else -1..1, or "
+                "(-1, 1))"
+            )
+        warn_of(look, self._supplied.name)
+        return look.probe
+
+    def _option(self, value: str) -> str:
+        """The generator's name with a range."""
+        name = self._supplied.name.removeprefix("generator ")
+        return f"{name}{'&' if '?' in name else '?'}{_RANGE}={value}"
+
+    def _own(self, pictures: Tensor) -> Tensor:
+        """Pictures in [-1, 1] in the range that is the object's own."""
+        if (self._low, self._high) == (-1.0, 1.0):
+            return pictures
+        return (pictures + 1) * ((self._high - self._low) / 2) + self._low
 
     def _truncated(
         self, method: str, given: Any, label: int | None, truncation: float, truncation_layers: int | None
@@ -163,7 +222,7 @@ class CustomTranslator(CustomGenerator):
 
     def encode(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Pictures (n, 3, H, W) in [-1, 1] to content (n, ...) and style z (n, z_dim)."""
-        found = self._supplied.call("encode", self._supplied.place(images))
+        found = self._supplied.call("encode", self._supplied.place(self._own(images)))
         if not isinstance(found, tuple) or len(found) != 2:
             raise self._supplied.error("encode must return two tensors, content (n, ...) and style z (n, z_dim)")
         rows, meaning = len(images), f"({len(images)}, ...), one content a picture"
@@ -178,13 +237,29 @@ def load(argument: str, options: Mapping[str, str], *, device: torch.device, dty
 
     Args:
         argument: ``package.module:name``.
-        options: keyword arguments of the factory, all text.
+        options: ``range``, and keyword arguments of the factory, all text.
         device: where its modules go.
         dtype: of its weights.
 
     Raises:
         LatentEditError: it cannot be imported or called, or is no generator.
     """
-    supplied = build("generator", argument, options)
+    supplied = build("generator", argument, options, own=(_RANGE,))
     kind = CustomTranslator if supplied.has("encode") else CustomGenerator
-    return kind(supplied, device=device, dtype=dtype)
+    return kind(supplied, device=device, dtype=dtype, range=options.get(_RANGE))
+
+
+def _range(supplied: Supplied, text: str | None) -> tuple[float, float] | None:
+    """What pictures lie in: by the text LOW..HIGH, else by the object's ``pixel_range``; None when neither says it."""
+    value = supplied.get("pixel_range") if text is None else text.split("..")
+    if value is None:
+        return None
+    name = "pixel_range" if text is None else f"{_RANGE} in its name"
+    try:
+        low, high = (float(end) for end in value)
+    except (TypeError, ValueError):
+        low, high = math.nan, math.nan
+    if not (math.isfinite(low) and math.isfinite(high) and low < high):
+        shown, example = (value, "(0, 1)") if text is None else (text, "0..1")
+        raise supplied.error(f"{name} is {shown!r}; it must be two numbers such as {example}")
+    return low, high

@@ -18,6 +18,7 @@ Layers and their arguments are those of :data:`LAYERS`; widths are in the tensor
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from latentedit.checkpoints.checkpoint import Checkpoint
 from latentedit.errors import DamagedFileError, LatentEditError
 from latentedit.generators.family import Family, FileGenerator, Found
 from latentedit.generators.networks.base import Network, Slot
+from latentedit.generators.probe import look_at, warn_of
 from latentedit.tensorfile import write_safetensors
 
 FORMAT, SCHEMA = "latentedit-vae", 1
@@ -113,6 +115,23 @@ class VAEGenerator(FileGenerator):
 
     network: VAE
 
+    def __init__(
+        self, kind: str, network: Network, tensors: Mapping[str, Tensor], *, device: torch.device, dtype: torch.dtype
+    ) -> None:
+        super().__init__(kind, network, tensors, device=device, dtype=dtype)
+        look = look_at(self)
+        if look.lowest >= 0 and not look.alike:
+            warnings.warn(
+                f"{self.id}: none of {look.pictures} pictures has a value below 0, though its range is {self._range}; "
+                "if that is 0..1, as of a decoder that ends in a sigmoid, write it with write_vae(..., range='0..1')",
+                stacklevel=2,
+            )
+        warn_of(look, self.id)
+
+    @property
+    def _range(self) -> str:
+        return RANGES[1 if self.network.synthesis.zero_to_one else 0]
+
     @torch.inference_mode()
     def invert(self, images: Tensor) -> Tensor:
         """Codes (n, dim) float32 of pictures (n, 3 or 1, H, W) in [-1, 1]: the mean that the encoder gives.
@@ -142,6 +161,8 @@ def write_vae(path: str | Path, decoder: nn.Sequential, *, encoder: nn.Sequentia
         encoder: such pictures to mean and log variance (n, 2 z).
         range: of the pictures, "-1..1" or "0..1".
 
+    A warning says when none of 64 pictures has a value below 0 although the range is "-1..1".
+
     Raises:
         LatentEditError: a module outside the vocabulary, by name; they do not fit together; or another range.
     """
@@ -154,7 +175,7 @@ def write_vae(path: str | Path, decoder: nn.Sequential, *, encoder: nn.Sequentia
             layers, states = _described(part, network)
             metadata[part] = json.dumps(layers)
             tensors |= states
-    _network(tensors, metadata)
+    VAEGenerator("vae", _network(tensors, metadata), tensors, device=torch.device("cpu"), dtype=torch.float32)
     write_safetensors(path, {name: tensor.numpy() for name, tensor in tensors.items()}, metadata)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import textwrap
+import warnings
 from pathlib import Path
 from typing import NamedTuple
 
@@ -341,3 +342,16 @@ def test_only_these_files_are_taken(trained, tmp_path):
     ours = read_checkpoint(trained.path)
     assert recognise(ours) is not None and is_dcgan(ours) is None
     assert recognise(read_checkpoint(changed(trained, tmp_path / "x.safetensors", format="pt"))) is None
+
+
+def test_a_sigmoid_of_another_range_is_pointed_out(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    decoder = nn.Sequential(nn.Linear(Z, 64), nn.Unflatten(1, (1, 8, 8)), nn.Sigmoid())
+    with pytest.warns(UserWarning, match=r"below 0, though its range is -1..1; .*range='0..1'"):
+        write_vae(tmp_path / "grey.safetensors", decoder, range="-1..1")
+    with pytest.warns(UserWarning, match="below 0"):
+        le.load_generator(f"vae:{tmp_path / 'grey.safetensors'}")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        write_vae(tmp_path / "right.safetensors", decoder, range="0..1")
+        le.load_generator(f"vae:{tmp_path / 'right.safetensors'}")
