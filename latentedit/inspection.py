@@ -15,7 +15,7 @@ from latentedit.directions.bank import DirectionBank
 from latentedit.editing.editors import editor_format, open_editor, taggers_of
 from latentedit.errors import LatentEditError
 from latentedit.generators import GENERATORS, Generator, load_generator
-from latentedit.generators.family import Family, family_of
+from latentedit.generators.family import Family, family_of, unrecognised
 from latentedit.prior.prior import Prior
 from latentedit.registry import parse_name
 from latentedit.taggers import TAGGERS, load_tagger
@@ -208,7 +208,7 @@ def inspect_generator(name: str) -> GeneratorInfo:
         checkpoint = read_checkpoint(name if is_path else name.partition("?")[0])
         family = family_of(checkpoint)
         if family is None:
-            raise LatentEditError(f"{checkpoint.path}: {checkpoint.seems_to_be()}")
+            raise LatentEditError(f"{checkpoint.path}: {unrecognised(checkpoint)}")
         family.check_options(options)
         name = f"{family.kind}:{name}"
     else:

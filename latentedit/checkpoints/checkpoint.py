@@ -59,11 +59,15 @@ class Checkpoint:
         except UnsafeFileError as error:
             raise UnsafeFileError(f"{self.path}: {error}") from error
 
+    def diagnosis(self) -> str | None:
+        """What other kind of file it seems to be, in a line; None when there is no telling."""
+        return diagnose_tree(self.tree) or diagnose_tensors(self.state())
+
     def seems_to_be(self) -> str:
         """What the file holds, in a line, for one that no family of generators recognises."""
-        tensors = self.state()
-        if (seems := diagnose_tree(self.tree) or diagnose_tensors(tensors)) is not None:
+        if (seems := self.diagnosis()) is not None:
             return seems
+        tensors = self.state()
         listed = [f"{shown(name)} {tuple(tensor.shape)}" for name, tensor in list(tensors.items())[:6]]
         more = f", ... ({len(tensors)} tensors)" if len(tensors) > 6 else ""
         return f"no family of generators knows it; it holds {', '.join(listed)}{more}"

@@ -22,6 +22,11 @@ from latentedit.generators.base import match_content, per_slot, seed_latents, tr
 from latentedit.generators.networks.base import Network, channels_last_pays
 from latentedit.registry import check_options
 
+OWN_DECODER = (
+    "Tensors alone do not say how they are used: write a decoder of your own with its layers by "
+    "latentedit.generators.vae.write_vae and load vae:FILE, or name your code that builds it and loads them, "
+    "torch:module:factory"
+)
 MEAN_SEEDS = range(2**31, 2**31 + 4096)
 """Seeds of the codes whose mean truncation moves towards, where the file holds none."""
 
@@ -239,8 +244,13 @@ def family_of(checkpoint: Checkpoint) -> Family | None:
     return next((family for family in families().values() if family.recognise(checkpoint) is not None), None)
 
 
+def unrecognised(checkpoint: Checkpoint) -> str:
+    """What a file that no family recognises seems to be, and what to do, in a line."""
+    return checkpoint.diagnosis() or f"{checkpoint.seems_to_be()}. {OWN_DECODER}"
+
+
 def _what_it_is(checkpoint: Checkpoint, asked: str) -> str:
     family = family_of(checkpoint)
     if family is not None:
         return f"it is {family.title}: write {family.kind}:{checkpoint.path}"
-    return checkpoint.seems_to_be()
+    return unrecognised(checkpoint)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import textwrap
 import warnings
+from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -355,3 +356,19 @@ def test_a_sigmoid_of_another_range_is_pointed_out(tmp_path: Path) -> None:
         warnings.simplefilter("error")
         write_vae(tmp_path / "right.safetensors", decoder, range="0..1")
         le.load_generator(f"vae:{tmp_path / 'right.safetensors'}")
+
+
+@pytest.mark.parametrize("decoder", ["dense", "upsampled"])
+def test_a_plain_state_dict_says_what_to_do(decoder: str, tmp_path: Path, run: Callable[..., Any]) -> None:
+    names: dict[str, nn.Module] = {"project": nn.Linear(8, 96), "up": nn.Conv2d(24, 16, 3), "rgb": nn.Conv2d(16, 3, 3)}
+    if decoder == "dense":
+        names = {"gate": nn.Bilinear(8, 8, 48), "norm": nn.GroupNorm(2, 48)}
+    path = tmp_path / "decoder.pt"
+    torch.save(nn.ModuleDict(names).state_dict(), path)
+    code, _, err = run("info", path)
+    assert code == 1 and err.count("\n") == 1 and "write_vae" in err and "torch:" in err, err
+    kinds = ("vae", "stylegan2") if decoder == "dense" else ("dcgan",)
+    for kind in kinds:
+        with pytest.raises(LatentEditError, match="write_vae") as caught:
+            le.load_generator(f"{kind}:{path}")
+        assert "torch:" in str(caught.value)

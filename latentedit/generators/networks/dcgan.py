@@ -14,7 +14,10 @@ from latentedit.errors import LatentEditError
 _NORM = {"weight", "bias", "running_mean", "running_var", "num_batches_tracked"}
 Norms = dict[str, tuple[int, dict[str, Tensor]]]
 """Batch norms by name, each with the number of layers before it."""
-OWN = "reach it as torch:package.module:factory, with its own code"
+OWN = (
+    "reach it as torch:package.module:factory, with its own code, or write it with its layers by "
+    "latentedit.generators.vae.write_vae"
+)
 """What to do with a file whose tensors leave more than one reading."""
 
 
