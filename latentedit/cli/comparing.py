@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from latentedit.cli.asking import AskedEdits, EditCommand
 from latentedit.cli.common import (
     Context,
     OutFile,
@@ -23,7 +24,7 @@ from latentedit.cli.common import (
     refuse_existing,
 )
 from latentedit.cli.drawing import check_place
-from latentedit.cli.editing import AskedEdits, edit_options
+from latentedit.cli.editing import edit_options
 from latentedit.cli.evaluating import say_few
 from latentedit.cli.judging import judge_option, load_judge
 from latentedit.cli.natural import DEFAULT, draw_for, natural_option
@@ -40,9 +41,9 @@ if TYPE_CHECKING:
 MOST = 6
 
 
-@cli.command()
+@cli.command(cls=EditCommand)
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
-@edit_options()
+@edit_options
 @click.option("--generator", help="[default: the one that the files name, else avatar]")
 @judge_option
 @click.option(
@@ -85,7 +86,7 @@ def compare(
     first, *rest = editors.values()
     common_tags = [t for t in first.tags if all(t in editor.tags for editor in rest) and t in tagger.tags][:MOST]
     known = dict.fromkeys(tag for editor in editors.values() for tag in editor.tags)
-    chosen = asked.edits(known, default=common_tags)
+    chosen = asked.edits(known, default=common_tags, say=context.say)
     for one in chosen:
         _ = one * 1.0  # the picture is of strips, so a goal is refused, before the work
     if not chosen:

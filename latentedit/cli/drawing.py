@@ -44,13 +44,18 @@ class AskedOutput:
         return Layout("strip" if self.strip else "sheet", self.steps, self.tile)
 
     def place(self, default: str) -> Path:
-        """Where the picture goes: as named, else the default.
+        """Where the picture goes: as named; else the default, or where that exists the next free name-2, name-3, ...
 
         Raises:
-            LatentEditError: it exists, without ``--force``.
+            LatentEditError: what was named exists, without ``--force``.
         """
-        out = self.out or Path(default)
-        refuse_existing(out, self.force)
+        if self.out is not None:
+            refuse_existing(self.out, self.force)
+            return self.out
+        out, number = Path(default), 1
+        while out.exists() and not self.force:
+            number += 1
+            out = Path(default).with_stem(f"{Path(default).stem}-{number}")
         return out
 
 

@@ -3,107 +3,98 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from latentedit.cli.asking import ORDER, AskedEdits, EditCommand, typed_options
 from latentedit.cli.common import Context, cli, common, how_many, recorded_generator
 from latentedit.cli.drawing import AskedOutput, output_options, write_edits
 
 if TYPE_CHECKING:
     from latentedit.directions.edits import Edit
-    from latentedit.directions.pairs import TagRelations
     from latentedit.editing.editors import OwnEditor
     from latentedit.generators import Generator
 
 Command = Callable[..., Any]
 OWN = Path("directions")
 """Where one's own directions and priors are looked for."""
-SHIPPED = "shipped"
 
 
-@dataclass(frozen=True)
-class AskedEdits:
-    """The options of :func:`edit_options`, as they were typed."""
-
-    texts: tuple[str, ...]
-    strength: float | None
-    opposite: str | None
-    no_opposite: bool
-    layers: str | None
-    raw: bool
-    pairs: Path | None
-
-    @property
-    def relations(self) -> TagRelations:
-        """Pairs and groups of tags: the user's, else the shipped ones."""
-        from latentedit.directions.pairs import TagRelations
-
-        return TagRelations.load(self.pairs)
-
-    def edits(self, tags: Iterable[str], *, default: Iterable[str] = ()) -> list[Edit]:
-        """The edits that were asked for, each as its text says, and as the other options say where that is silent.
-
-        Args:
-            tags: that the editor knows.
-            default: tags to edit where none was named.
-
-        Raises:
-            LatentEditError: a text that is no edit, or an opposite whose ratio is no number.
-        """
-        from latentedit.directions.edits import Edit, parse_opposite
-
-        tags = list(tags)
-        opposite, ratio = (None, None) if self.no_opposite else parse_opposite(self.opposite or "auto", tags)
-        said = [Edit.parse(text, tags=tags) for text in self.texts] or [Edit(tag) for tag in default]
-        return [
-            part.filled(
-                strength=self.strength, opposite=opposite, ratio=ratio, layers=self.layers,
-                unit="raw" if self.raw else "sigma",
-            )
-            for one in said
-            for part in one.parts
-        ]  # fmt: skip
-
-
-def edit_options(*, required: bool = False) -> Callable[[Command], Command]:
-    """The options that say what is edited and how far, handed over as ``asked``."""
+def edit_options(command: Command) -> Command:
+    """The options that say what is edited and how far, handed over as ``asked``; for an :class:`EditCommand`."""
     options = [
         click.option(
-            "--tag", "texts", multiple=True, required=required, metavar="EDIT",
+            "--tag", "texts", multiple=True, metavar="EDIT",
             help="what to add: a tag, or as in 'long_hair=2 -short_hair/3 @0-3', by a prior also 'smile>0.8 !glasses'; "
             "repeat it for several",
         ),
-        click.option("--strength", type=float, help="of lines in σ; negative goes the other way  [default: 3]"),
         click.option(
-            "--opposite", metavar="TAG[:RATIO]",
+            "--strength", multiple=True, type=float, metavar="S",
+            help="of lines in σ; negative goes the other way  [default: 3]",
+        ),
+        click.option(
+            "--opposite", multiple=True, metavar="TAG[:RATIO]",
             help="tag to take away  [default: the tag's usual opposite, if it has one]",
         ),
         click.option("--no-opposite", is_flag=True, help="move along the tag's direction alone"),
         click.option(
             "--pairs", type=click.Path(path_type=Path), help="your own opposites, in the form of directions/pairs.toml"
         ),
-        click.option("--layers", help="slots to move, by index, range or name, as in 0-3,5  [default: all]"),
+        click.option(
+            "--layers", multiple=True, metavar="SLOTS",
+            help="slots to move, by index, range or name, as in 0-3,5  [default: all]",
+        ),
         click.option("--raw", is_flag=True, help="strength in the regression's own coefficients, as in the 2022 study"),
     ]  # fmt: skip
 
-    def decorate(command: Command) -> Command:
-        @functools.wraps(command)
-        def wrapper(
-            *given: Any, texts: tuple[str, ...], strength: float | None, opposite: str | None, no_opposite: bool,
-            layers: str | None, raw: bool, pairs: Path | None, **rest: Any,
-        ) -> Any:  # fmt: skip
-            if opposite and no_opposite:
-                raise click.UsageError("--opposite and --no-opposite exclude each other")
-            asked = AskedEdits(texts, strength, opposite, no_opposite, layers, raw, pairs)
-            return command(*given, asked=asked, **rest)
+    @functools.wraps(command)
+    def wrapper(
+        *given: Any, texts: tuple[str, ...], strength: tuple[float, ...], opposite: tuple[str, ...], no_opposite: bool,
+        layers: tuple[str, ...], raw: bool, pairs: Path | None, **rest: Any,
+    ) -> Any:  # fmt: skip
+        if opposite and no_opposite:
+            raise click.UsageError("--opposite and --no-opposite exclude each other")
+        values = {
+            "texts": texts, "strength": strength, "opposite": opposite, "no_opposite": [True] * no_opposite,
+            "layers": layers, "raw": [True] * raw,
+        }  # fmt: skip
+        typed = typed_options(click.get_current_context().meta[ORDER], values)
+        return command(*given, asked=AskedEdits(typed, pairs), **rest)
 
-        return _with(wrapper, options)
+    return _with(wrapper, options)
 
-    return decorate
+
+@dataclass(frozen=True)
+class Opened:
+    """What edits, and whose codes.
+
+    Attributes:
+        generator: whose.
+        editor: edits them.
+        where: its files, or "shipped".
+        files: the same as (name as typed, path) each.
+    """
+
+    generator: Generator
+    editor: OwnEditor
+    where: str
+    files: tuple[tuple[str, Path], ...] = ()
+
+    def edits(self, asked: AskedEdits, context: Context, *, default: Iterable[str] = ()) -> list[Edit]:
+        """The edits that were asked for, all of tags that the editor knows; ``default`` where none was.
+
+        Raises:
+            LatentEditError: a text that is no edit, a tag that is not known, or an option that may mean one of several.
+        """
+        from latentedit.editing.editors import check_tags
+
+        edits = asked.edits(self.editor.tags, default=default, say=context.say)
+        check_tags(edits, self.editor, self.where, folder=OWN)
+        return edits
 
 
 @dataclass(frozen=True)
@@ -115,8 +106,8 @@ class AskedEditor:
     generator: str | None
     allow_other_generator: bool
 
-    def load(self, context: Context) -> tuple[Generator, OwnEditor, str]:
-        """The generator, what edits its codes, and where that was: its files, or "shipped".
+    def load(self, context: Context) -> Opened:
+        """The generator, and what edits its codes.
 
         What was named wins: directions, a prior, or directions settled on a prior. Else it is the newest file in
         ``./directions``, of the generator that was named if one was; else what ships.
@@ -125,24 +116,41 @@ class AskedEditor:
             LatentEditError: one cannot be loaded, or they do not fit each other.
         """
         from latentedit import DirectionBank, load_default, load_generator
-        from latentedit.editing.editors import newest_editor, open_both, open_editor
+        from latentedit.editing.editors import SHIPPED, newest_editor
 
-        named = [path for path in (self.directions, self.prior) if path is not None]
-        if named:
-            editor: OwnEditor = open_both(*named) if len(named) == 2 else open_editor(named[0])
-            generator = self._generator_of(editor, named[0], context)
-            where = " and ".join(map(str, named))
+        if self.directions is not None or self.prior is not None:
+            opened = self._named(context)
         else:
             asked = None if self.generator is None else load_generator(self.generator, device=context.device)
             newest = newest_editor(OWN, asked, say=context.say)
             if newest is None:
                 generator = asked or load_generator("avatar", device=context.device)
-                return generator, load_default(generator), SHIPPED
+                return Opened(generator, load_default(generator), SHIPPED)
             editor, path = newest
-            generator, where = asked or self._generator_of(editor, path, context), str(path)
-        if isinstance(editor, DirectionBank) and Path(where).resolve().parent == OWN.resolve():
+            opened = Opened(asked or self._generator_of(editor, path, context), editor, str(path), ((str(path), path),))
+        if isinstance(opened.editor, DirectionBank) and Path(opened.where).resolve().parent == OWN.resolve():
             context.hint("fit-prior would keep edits natural")
-        return generator, editor, where
+        return opened
+
+    def _named(self, context: Context) -> Opened:
+        """What ``--directions`` and ``--prior`` name: files, or what ships."""
+        from latentedit import DirectionBank, Prior, load_generator
+        from latentedit.editing.editors import SHIPPED, open_editor, settle
+
+        named = [path for path in (self.directions, self.prior) if path is not None]
+        read = {path: open_editor(path) for path in named if str(path) != SHIPPED}
+        if read:
+            path, editor = next(iter(read.items()))
+            generator = self._generator_of(editor, path, context)
+        else:
+            generator = load_generator(self.generator or "avatar", device=context.device)
+        asked = ((self.directions, DirectionBank.load_default), (self.prior, Prior.load_default))
+        found = [read.get(path) or ships(generator) for path, ships in asked if path is not None]
+        where = " and ".join(dict.fromkeys(map(str, named)))
+        return Opened(
+            generator, found[0] if len(found) == 1 else settle(*found, names=where), where,
+            tuple((str(path), path) for path in named),
+        )  # fmt: skip
 
     def _generator_of(self, editor: OwnEditor, path: Path, context: Context) -> Generator:
         """The generator that was asked for, else the one that a file names; another than the editor's is refused."""
@@ -168,10 +176,11 @@ def editor_options(command: Command) -> Command:
     options = [
         click.option(
             "--directions", type=click.Path(path_type=Path),
-            help="file of fit-directions  [default: the newest file in ./directions, else what ships]",
+            help="file of fit-directions, or 'shipped'  [default: the newest file in ./directions, else what ships]",
         ),
         click.option(
-            "--prior", type=click.Path(path_type=Path), help="file of fit-prior; with --directions, these settle on it"
+            "--prior", type=click.Path(path_type=Path),
+            help="file of fit-prior, or 'shipped'; with --directions, these settle on it",
         ),
         click.option("--generator", help="[default: the one that the file names, else avatar]"),
         click.option("--allow-other-generator", is_flag=True, help="use directions or a prior of another generator"),
@@ -186,8 +195,15 @@ def _with(command: Command, options: Iterable[Callable[[Command], Command]]) -> 
     return command
 
 
-@cli.command()
-@edit_options(required=True)
+@cli.command(
+    cls=EditCommand,
+    sections={
+        "What to add": ("--tag", "--strength", "--opposite", "--no-opposite"),
+        "To which faces": ("--seed", "-n", "--content"),
+        "The picture": ("--out", "--force", "--strip"),
+    },
+)
+@edit_options
 @editor_options
 @click.option(
     "--content",
@@ -229,8 +245,12 @@ def edit(
     from latentedit.editing.sheets import go_together, moves_text
     from latentedit.files import file_name
 
-    generator, loaded, where = editor.load(context)
-    edits = [one.paired(loaded.tags, asked.relations) for one in asked.edits(loaded.tags)]
+    opened = editor.load(context)
+    generator, loaded, where = opened.generator, opened.editor, opened.where
+    if not asked.texts:
+        raise click.UsageError(_what_to_add(opened))
+    edits = [one.explicit(loaded.tags, asked.relations) for one in opened.edits(asked, context)]
+    _say_odd(context, opened, edits, strip=output.strip)
     out = output.place(file_name(f"edit-{'-'.join(one.tag for one in edits)}.png"))
     seeds = () if codes or style else range(seed, seed + n)
     faces = Faces(seeds=seeds, codes=codes, style=style, content=content, label=label, truncation=truncation, count=n)
@@ -251,3 +271,36 @@ def edit(
         },
         f"wrote {out}: {told} ({kind}, {where})",
     )  # fmt: skip
+
+
+def _what_to_add(opened: Opened) -> str:
+    """What to write where no tag was named: the tags that there are."""
+    from latentedit.editing.editors import SHIPPED, kind_of
+
+    tags = opened.editor.tags
+    of = "what ships" if opened.where == SHIPPED else opened.where
+    shown = click.wrap_text(", ".join(tags) or "none", 78, "  ", "  ")
+    return (
+        f"name what to add, as in --tag {tags[0] if tags else 'TAG'}\nTags of {of} ({kind_of(opened.editor)}):\n{shown}"
+    )
+
+
+def _say_odd(context: Context, opened: Opened, edits: Sequence[Edit], *, strip: bool) -> None:
+    """Say what is done and may not be meant: a tag twice, two that exclude each other, a strength far out."""
+    from latentedit.directions.edits import DEFAULT_STRENGTH
+    from latentedit.directions.pairs import TagRelations
+    from latentedit.editing.editor import far_moves
+
+    relations, done = TagRelations.load(), "the strip adds them up" if strip else "each has a row of its own"
+    tags = [one.tag for one in edits]
+    for tag in dict.fromkeys(tag for tag in tags if tags.count(tag) > 1):
+        context.say(f"{tag} is asked for {tags.count(tag)} times: {done}")
+    more = list(dict.fromkeys(one.tag for one in edits if one.strength is None or one.strength > 0))
+    for i, tag in enumerate(more):
+        if others := [other for other in more[i + 1 :] if other in relations.group_of(tag)]:
+            context.say(f"{tag} and {others[0]} are of one group, of which a picture has one: {done}")
+    for tag, strength in far_moves(opened.editor, edits).items():
+        context.say(
+            f"{tag} by {strength:+.3g} is far outside the codes ever seen, which end near 5 σ; "
+            f"{DEFAULT_STRENGTH:g} is usual"
+        )

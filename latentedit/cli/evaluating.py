@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from latentedit.cli.asking import EditCommand
 from latentedit.cli.common import Context, OutFile, cli, common, how_many
 from latentedit.cli.drawing import check_place
 from latentedit.cli.editing import AskedEditor, AskedEdits, Command, edit_options, editor_options
@@ -31,7 +32,13 @@ FEATURES_HELP = "efficientnet-lite0, inception:FILE, torch:package.module:factor
 PERCEPTUAL_HELP = "efficientnet-lite0, alex:FILE, vgg:FILE, squeeze:FILE"
 
 
-@cli.group()
+class Measures(click.Group):
+    """A group of commands that take edits."""
+
+    command_class = EditCommand
+
+
+@cli.group(cls=Measures)
 def evaluate() -> None:
     """Measure edits: did the target move, did anything else, are the pictures still good?
 
@@ -86,13 +93,16 @@ class AskedSubject:
     def load(self, context: Context, *, default: Iterable[str] | None = ()) -> Subject:
         """Load what they name; ``default`` are the tags where none is named, all of the editor's when None."""
         from latentedit import Faces
+        from latentedit.editing.editors import kind_of
         from latentedit.samples.contents import Contents
 
-        generator, editor, where = self.editor.load(context)
+        opened = self.editor.load(context)
+        generator, editor, where = opened.generator, opened.editor, opened.where
+        context.say(f"edited by: {kind_of(editor)}, {where}")
         folder = self.folder or getattr(generator, "default_test_contents", None)
         contents = None if folder is None else Contents.find(generator, folder)
         say_few(context, len(self.seeds), len(contents) if contents else 0)
-        edits = self.edits.edits(editor.tags, default=editor.tags if default is None else default)
+        edits = opened.edits(self.edits, context, default=editor.tags if default is None else default)
         faces = Faces(seeds=self.seeds, content=contents)
         subject = Subject(generator, editor, where, contents, faces, edits, self.edits.relations)
         codes = generator.sample_codes([self.seeds[0]])
@@ -113,7 +123,7 @@ def subject_options(n: int) -> Callable[[Command], Command]:
     """The options that say what is edited, by what, and on which pictures, handed over as ``subject``."""
 
     def decorate(command: Command) -> Command:
-        @edit_options()
+        @edit_options
         @editor_options
         @click.option(
             "--contents",
@@ -152,7 +162,8 @@ def provenance_of(subject: Subject, **more: Any) -> dict[str, Any]:
         "generator": subject.generator.id, "editor": kind_of(subject.editor), "file": subject.where,
         "first_seed": subject.seeds[0], "pictures": len(subject.seeds),
         "contents": None if subject.contents is None else len(subject.contents),
-        "edits": [str(one) for one in subject.edits], "latentedit": __version__, **more,
+        "edits": [str(one.explicit(subject.editor.tags, subject.relations)) for one in subject.edits],
+        "latentedit": __version__, **more,
     }  # fmt: skip
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from latentedit.cli.asking import meant
 from latentedit.cli.common import Context, OutFile, cli, common, recorded_generator, refuse_existing
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ def fit_directions(
         )
     else:
         source = open_samples(samples)
+        tags, keep = meant(tags, source, tagger), meant(keep, source, tagger)
         g = None
         if resolve_finder(finder).needs == "weights":
             name = recorded_generator(generator, source.manifest.generator, samples)

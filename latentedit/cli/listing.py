@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from latentedit.cli.common import cli
+from latentedit.cli.editing import OWN
 from latentedit.cli.terminal import table
 
 if TYPE_CHECKING:
@@ -64,17 +65,24 @@ def list_tags(samples: Path | None, tagger: str | None, as_json: bool) -> None:
 @click.option("--cosines", is_flag=True, help="the whole matrix of cosines instead of each direction's nearest")
 @click.option("--json", "as_json", is_flag=True, help="print one JSON document")
 def list_directions(file: Path | None, cosines: bool, as_json: bool) -> None:
-    """Directions of FILE (default: the shipped ones): σ, held-out score, support, nearest other direction.
+    """Directions of FILE: σ, held-out score, support, nearest other direction.
 
-    Of a prior: its tags, and how well each is read off codes.
+    Without FILE: of the newest file in ./directions, else the shipped ones, as of FILE 'shipped'. Of a prior: its tags,
+    and how well each is read off codes.
     """
     from latentedit import load_generator
     from latentedit.directions.bank import DirectionBank
-    from latentedit.editing.editors import open_editor
+    from latentedit.editing.editors import SHIPPED, newest_editor, open_editor
 
-    bank = open_editor(file) if file else DirectionBank.load_default(load_generator("avatar"))
+    def say(text: str) -> None:
+        click.echo(text, err=True)
+
+    if file is None:
+        newest = newest_editor(OWN, say=say)
+        file = Path(SHIPPED) if newest is None else newest[1]
+        say(f"directions: {file}")
+    bank = DirectionBank.load_default(load_generator("avatar")) if str(file) == SHIPPED else open_editor(file)
     if not isinstance(bank, DirectionBank):
-        assert file is not None
         _list_prior(file, as_json)
         return
     matrix = bank.cosines()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from latentedit.cli.asking import meant
 from latentedit.cli.common import GOES_ON, Context, OutFile, cli, common, how_many, recorded_generator, refuse_existing
 from latentedit.cli.terminal import Progress
 
@@ -57,6 +58,7 @@ def fit_prior(
     name = generator or ""
     if generator is None or samples.exists():
         stored = open_samples(samples)
+        tags = meant(tags, stored, tagger)
         name = recorded_generator(generator, stored.manifest.generator or "", samples)
     if name:
         loaded = load_generator(name, device=context.device)

@@ -90,6 +90,21 @@ def _normal(tag: str) -> str:
     return tag.lower().replace(" ", "_")
 
 
+def known_tag(name: str, known: Iterable[str]) -> str:
+    """The known tag that a user means: itself, or the one that is alike but for spaces and case.
+
+    ``Long Hair`` and ``Long_Hair`` mean ``long_hair``; what is not known comes back as it is.
+
+    Raises:
+        LatentEditError: several are alike, and none of them is what was written.
+    """
+    exact, alike = _index(tuple(known))
+    found = [name] if name in exact else alike.get(_normal(name.strip()), [name])
+    if len(found) > 1:
+        raise LatentEditError(f"{name!r} may be {' or '.join(map(repr, found))}; write one of them")
+    return found[0]
+
+
 @lru_cache(maxsize=16)
 def _index(known: tuple[str, ...]) -> tuple[frozenset[str], dict[str, list[str]]]:
     """Known tags, and those that are alike but for spaces and case."""

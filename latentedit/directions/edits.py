@@ -21,7 +21,7 @@ from dataclasses import dataclass, fields
 from typing import Any, TypeAlias
 
 from latentedit.directions.direction import UNITS, Unit
-from latentedit.directions.edit_text import PERCENTILE, Reader, decimal, quoted, written
+from latentedit.directions.edit_text import PERCENTILE, Reader, decimal, known_tag, quoted, written
 from latentedit.directions.pairs import TagPair, TagRelations
 from latentedit.errors import LatentEditError, UnknownNameError
 
@@ -230,8 +230,18 @@ class Edit:
 
         return self._each(settle)
 
+    def explicit(self, tags: Iterable[str], relations: TagRelations | None = None) -> Edit:
+        """The same with nothing left open: as :meth:`paired`, with the usual strength where it has none, nor a goal.
+
+        Raises:
+            UnknownNameError: a tag that the editor does not know.
+        """
+        return self.paired(tags, relations)._each(
+            lambda one: one if one.goal is not None else one._with(strength=one._strength)
+        )
+
     def resolve(self, tags: Iterable[str], relations: TagRelations | None = None) -> Edit:
-        """The same with nothing left open: as :meth:`paired`, and with its strengths.
+        """The same as :meth:`explicit`, for editors that know strengths alone.
 
         Raises:
             UnknownNameError: a tag that the editor does not know.
@@ -267,17 +277,19 @@ def parse_opposite(text: str, tags: Iterable[str] = ()) -> tuple[str, float | No
     """``TAG`` or ``TAG:ratio`` to (tag, ratio); a ratio without a sign of its own is turned negative.
 
     Args:
-        text: as typed; one of ``tags`` is a tag as it is, colons or not.
+        text: as typed; one of ``tags`` is a tag as it is, colons or not, and spaces and case do not matter.
         tags: known ones.
 
     Raises:
         LatentEditError: the ratio is no number.
     """
+    tags = tuple(tags)
     tag, colon, ratio = text.rpartition(":")
-    if not colon or text in tags:
-        return text, None
+    whole = known_tag(text, tags)
+    if not colon or whole in tags:
+        return whole, None
     try:
-        return tag, -abs(_finite(float(ratio), "the ratio"))
+        return known_tag(tag, tags), -abs(_finite(float(ratio), "the ratio"))
     except (ValueError, LatentEditError) as error:
         raise LatentEditError(f"{text!r} is no opposite; write TAG or TAG:ratio, as in short_hair:0.5") from error
 

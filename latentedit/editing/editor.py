@@ -17,9 +17,11 @@ from __future__ import annotations
 
 from typing import Protocol, runtime_checkable
 
+import torch
 from torch import Tensor
 
 from latentedit.directions.edits import Edit, EditLike
+from latentedit.errors import LatentEditError
 
 
 @runtime_checkable
@@ -69,6 +71,30 @@ def edit(codes: Tensor, editor: Editor, edits: EditLike) -> Tensor:
         Edited codes, (n, d); (n, layers, d) when an edit names layers or codes are per slot.
 
     Raises:
-        LatentEditError: unknown tag, layer or unit; codes that do not fit.
+        LatentEditError: unknown tag, layer or unit; codes that do not fit; strengths that leave no finite code.
     """
-    return editor.edit(codes, Edit(edits))
+    moved = editor.edit(codes, whole := Edit(edits))
+    if not torch.isfinite(moved).all():
+        raise LatentEditError(f"{whole} goes so far that its codes are not finite; take a smaller strength")
+    return moved
+
+
+FAR = 10.0
+"""σ from which on an edit is far outside the codes that a generator was made for: of its own none goes half as far."""
+
+
+def far_moves(editor: Editor, edits: EditLike) -> dict[str, float]:
+    """Tag to how far it is moved, in σ, of those that edits move by more than :data:`FAR`."""
+    found: dict[str, float] = {}
+    own, lines = getattr(editor, "moves", None), getattr(editor, "bank", editor)
+    for one in Edit(edits).parts:
+        if one.goal is not None:
+            continue
+        for tag, strength in (own(one) if own else one.strengths(editor.tags)).items():
+            length = 1.0
+            if one.unit != "sigma" and not own:
+                direction = lines[tag]  # type: ignore[index]
+                size = 1.0 if one.unit == "latent" else direction.coefficient_norm or 0.0
+                length = size / direction.sigma if direction.sigma else 1.0
+            found[tag] = found.get(tag, 0.0) + strength * length
+    return {tag: strength for tag, strength in found.items() if abs(strength) > FAR}

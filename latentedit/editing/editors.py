@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TypeAlias
 
@@ -10,6 +11,7 @@ from safetensors import SafetensorError, safe_open
 
 from latentedit.directions.bank import FORMAT as DIRECTIONS
 from latentedit.directions.bank import DirectionBank
+from latentedit.directions.edits import Edit
 from latentedit.directions.formats import foreign
 from latentedit.editing.editor import Editor
 from latentedit.errors import DamagedFileError, LatentEditError
@@ -22,16 +24,23 @@ from latentedit.shipped import shipped
 
 EditorFile: TypeAlias = DirectionBank | Prior
 OwnEditor: TypeAlias = DirectionBank | Prior | Settled
+SHIPPED = "shipped"
+"""The name of what ships, where a file is named."""
 
 
 def editor_format(path: str | Path) -> str | None:
     """What a file says that it holds, "latentedit.directions" or "latentedit.prior"; None for anything else."""
+    kind = _metadata(path).get("format")
+    return kind if kind in (DIRECTIONS, PRIOR) else None
+
+
+def _metadata(path: str | Path) -> dict[str, str]:
+    """What a safetensors file says of itself; nothing for any other file."""
     try:
         with safe_open(path, framework="numpy") as file:
-            kind = (file.metadata() or {}).get("format")
+            return file.metadata() or {}
     except (SafetensorError, OSError):
-        return None
-    return kind if kind in (DIRECTIONS, PRIOR) else None
+        return {}
 
 
 def open_editor(path: str | Path) -> EditorFile:
@@ -56,13 +65,26 @@ def open_both(directions: str | Path, prior: str | Path) -> Settled:
         LatentEditError: two files of one kind.
         MismatchError: of two generators.
     """
-    one, other = open_editor(directions), open_editor(prior)
+    return settle(open_editor(directions), open_editor(prior), names=f"{directions} and {prior}")
+
+
+def settle(one: EditorFile, other: EditorFile, *, names: str) -> Settled:
+    """Lines settled on a prior, whichever is which.
+
+    Args:
+        one, other: directions and a prior.
+        names: of their files, for messages.
+
+    Raises:
+        LatentEditError: two of one kind.
+        MismatchError: of two generators.
+    """
     if isinstance(one, DirectionBank) and isinstance(other, Prior):
         return Settled(one, other)
     if isinstance(one, Prior) and isinstance(other, DirectionBank):
         return Settled(other, one)
     kind = "priors" if isinstance(one, Prior) else "directions"
-    raise LatentEditError(f"{directions} and {prior} both hold {kind}; settling takes directions and a prior")
+    raise LatentEditError(f"{names} both hold {kind}; settling takes directions and a prior")
 
 
 def newest_editor(
@@ -78,10 +100,7 @@ def newest_editor(
         generator: only files that fit it.
         say: told of files that cannot be read and were newer, a line each.
     """
-    files = sorted(Path(folder).glob("*.safetensors"), key=lambda path: (-path.stat().st_mtime_ns, path.name))
-    for path in files:
-        if path.name.startswith(".") or _ships(path):
-            continue
+    for path in _files(Path(folder)):
         try:
             found = open_editor(path)
         except LatentEditError as error:
@@ -91,6 +110,57 @@ def newest_editor(
         if generator is None or found.generator_id == generator.id:
             return found, path
     return None
+
+
+def check_tags(edits: Iterable[Edit], editor: OwnEditor, where: str, *, folder: str | Path) -> None:
+    """Refuse tags that an editor does not know; the message says what has them, else which ones are nearest.
+
+    Args:
+        edits: that are asked of it.
+        editor: which one is in use.
+        where: its files as messages name them, or "shipped".
+        folder: of one's own files, which may have the tag.
+
+    Raises:
+        LatentEditError: there is one.
+    """
+    for one in (part for edit in edits for part in edit.parts):
+        for tag in (one.tag, one.opposite):
+            if tag not in (None, "auto", *editor.tags):
+                raise _unknown(str(tag), editor, where, Path(folder))
+
+
+def _unknown(tag: str, editor: OwnEditor, where: str, folder: Path) -> LatentEditError:
+    own = where != SHIPPED
+    known = ", ".join(editor.tags[:40]) + (f", ... ({len(editor.tags)} in all)" if len(editor.tags) > 40 else "")
+    of = where if own else "what ships"
+    for path in [*_files(folder), *(shipped_files(editor.generator_id) if own else ())]:
+        try:
+            found = open_editor(path)
+        except LatentEditError:
+            continue
+        if tag in found.tags:
+            option = "prior" if isinstance(found, Prior) else "directions"
+            name = SHIPPED if _ships(path) else str(path)
+            other = "" if found.generator_id == editor.generator_id else f", of {found.generator_name or 'another'}"
+            has = f"{'what ships' if name == SHIPPED else name} has it{other}: --{option} {name}"
+            return LatentEditError(f"unknown tag {tag!r}; {has}; {of} knows: {known or 'none'}")
+    # Of what ships only what is spelt alike is worth a guess: the tag may be of a generator of one's own.
+    near = get_close_matches(tag, editor.tags, n=3, cutoff=0.0 if own else 0.7)
+    guess = f"did you mean {' or '.join(near)}? " if near else ""
+    return LatentEditError(f"unknown tag {tag!r}; {guess}known: {known or 'none'} ({of})")
+
+
+def _files(folder: Path) -> list[Path]:
+    """Files of one's own in a folder, the newest first."""
+    files = sorted(folder.glob("*.safetensors"), key=lambda path: (-path.stat().st_mtime_ns, path.name))
+    return [path for path in files if not path.name.startswith(".") and not _ships(path)]
+
+
+def shipped_files(generator_id: str) -> list[Path]:
+    """Files of editors that ship for a generator, in name order."""
+    files = sorted(shipped("directions").glob("*.safetensors"))
+    return [path for path in files if _metadata(path).get("generator_id") == generator_id]
 
 
 def load_default(generator: Generator) -> EditorFile:

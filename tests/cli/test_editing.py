@@ -1,0 +1,218 @@
+"""How edits are asked for: several of them, what edits, unknown tags, what is left out, names of pictures."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from commands import TOY, one_error
+from toy import TAGS, ToyGenerator
+
+import latentedit as le
+
+Run = Callable[..., tuple[int, str, str]]
+MINE = "directions/mine.safetensors"
+
+
+def lines(path: str, *tags: str, of: ToyGenerator | None = None) -> Path:
+    """A file of directions, made up."""
+    generator = of or ToyGenerator()
+    random = torch.Generator().manual_seed(len(tags))
+    vectors = torch.nn.functional.normalize(torch.randn(len(tags), 16, generator=random), dim=1)
+    found = [
+        le.Direction(tag, v, 0.5, generator.id, layers=("a", "b"), coefficient_norm=2.0)
+        for tag, v in zip(tags, vectors, strict=True)
+    ]
+    name = "torch:toy:ToyGenerator" if of is None else "torch:others:make"
+    le.DirectionBank(found, generator_name=name).save(path)
+    return Path(path)
+
+
+@pytest.fixture
+def own(run: Run) -> Run:
+    """A folder with directions of one's own."""
+    lines(MINE, *TAGS, "black_hair")
+    return run
+
+
+EDIT = ("edit", *TOY, "-n", 1)
+
+
+def told(result: tuple[int, str, str]) -> dict:
+    code, out, err = result
+    assert code == 0, err
+    return json.loads(out)
+
+
+# ---- several at once
+
+
+def test_each_of_several_tags_has_its_own(own: Run) -> None:
+    found = told(own(*EDIT, "--tag", "+smile=3 -closed_mouth/3", "--tag", "long_hair=1", "--json"))
+    assert found["moves"] == {"smile": 3.0, "closed_mouth": -1.0, "long_hair": 1.0, "short_hair": -1 / 3}
+
+
+@pytest.mark.parametrize(
+    ("options", "shown"),
+    [
+        (
+            ("--tag", "red_hair", "--opposite", "black_hair", "--tag", "smile"),
+            '--tag "red_hair -black_hair" --tag smile',
+        ),
+        (
+            ("--tag", "red_hair", "--strength", 3, "--tag", "smile", "--strength", 1),
+            "--tag red_hair=3 --tag smile=1",
+        ),
+        (
+            ("--tag", "red_hair", "--tag", "smile", "--strength", 2),
+            "--tag red_hair --tag smile=2, or for all of them: --tag red_hair=2 --tag smile=2",
+        ),
+        (("--opposite", "black_hair", "--tag", "red_hair", "--tag", "smile"), '--tag "red_hair -black_hair"'),
+        (("--tag", "red_hair", "--no-opposite", "--tag", "smile"), '--tag "red_hair -" --tag smile'),
+        (("--tag", "red_hair", "--layers", "0", "--tag", "smile"), '--tag "red_hair @0" --tag smile'),
+        (("--tag", "red_hair", "--strength", 15, "--raw", "--tag", "smile"), "--tag red_hair=15raw --tag smile"),
+        (("--tag", "red_hair, smile", "--strength", 2), '--tag "red_hair=2, smile=2"'),
+    ],
+)
+def test_an_option_that_may_mean_one_of_several_is_refused(own: Run, options: tuple, shown: str) -> None:
+    code, out, err = own(*EDIT, *options)
+    assert code == 2 and out == "" and shown in err.replace("\n", " "), err
+    assert not list(Path().glob("*.png"))
+
+
+def test_the_text_that_a_refusal_shows_does_what_was_typed(own: Run) -> None:
+    found = told(own(*EDIT, "--tag", "red_hair -black_hair", "--tag", "smile", "--json"))
+    assert found["moves"] == {"red_hair": 3.0, "black_hair": -1.0, "smile": 3.0}
+
+
+def test_options_before_all_tags_are_for_all(own: Run) -> None:
+    found = told(own(*EDIT, "--strength", 2, "--no-opposite", "--tag", "long_hair", "--tag", "smile=1", "--json"))
+    assert found["moves"] == {"long_hair": 2.0, "smile": 1.0}
+
+
+def test_an_opposite_is_for_no_more_than_one_tag(own: Run) -> None:
+    judge = ("--judge", "torch:toy:ToyTagger", "--natural", 0, "-n", 4)
+    code, _, err = own("evaluate", "rescoring", *TOY, *judge, "--opposite", "black_hair")
+    assert code == 2 and "-black_hair" in err
+
+
+def test_an_option_that_changes_nothing_says_so(own: Run) -> None:
+    code, out, err = own(*EDIT, "--tag", "smile=15", "--raw", "--json")
+    assert code == 0 and json.loads(out)["edit"] == "smile=15 -" and "--raw changes nothing" in err
+
+
+def test_a_tag_twice_and_two_of_one_group_get_a_line(own: Run) -> None:
+    code, out, err = own(*EDIT, "--tag", "smile", "--tag", "smile=1", "--strip", "--json")
+    assert code == 0 and json.loads(out)["moves"] == {"smile": 4.0}
+    assert "smile is asked for 2 times: the strip adds them up" in err
+    code, out, err = own(*EDIT, "--tag", "red_hair", "--tag", "black_hair", "--json")
+    assert code == 0 and len(json.loads(out)["moves"]) == 2
+    assert "red_hair and black_hair are of one group, of which a picture has one: each has a row" in err
+    assert "group" not in own(*EDIT, "--tag", "red_hair", "--tag", "black_hair=-1")[2]
+
+
+# ---- spelling
+
+
+@pytest.mark.parametrize("spelt", ["Long_Hair", "long hair", "LONG HAIR"])
+def test_spaces_and_case_do_not_matter(own: Run, spelt: str) -> None:
+    assert told(own(*EDIT, "--tag", spelt, "--json"))["moves"]["long_hair"] == 3.0
+    assert told(own(*EDIT, "--tag", "red_hair", "--opposite", f"{spelt}:0.5", "--json"))["moves"]["long_hair"] == -1.5
+
+
+def test_spaces_and_case_do_not_matter_to_what_fits(run: Run) -> None:
+    assert run("sample", *TOY, "--tagger", "torch:toy:ToyTagger", "-n", 200, "--quiet")[0] == 0
+    fit = ("fit-directions", "--finder", "linear", "--quiet", "--json")
+    assert told(run(*fit, "--tag", "Long Hair", "--tag", "smile"))["tags"] == ["long_hair", "smile"]
+    assert told(run(*fit, "--keep-tag", "Red Hair", "--force"))["tags"]
+    assert "did you mean" in one_error(run(*fit, "--keep-tag", "Red Hiar", "--force"))
+
+
+# ---- what edits
+
+
+def test_what_was_fitted_last_is_used_and_said(own: Run) -> None:
+    lines("directions/older.safetensors", "slanted")
+    os.utime("directions/older.safetensors", (1_700_000_000,) * 2)
+    code, out, _ = own(*EDIT, "--tag", "smile")
+    assert code == 0 and f"(lines, {MINE})" in out
+    code, out, err = own("list", "directions", "--json")
+    assert code == 0 and len(json.loads(out)["directions"]) == 7 and MINE in err
+    few = ("--judge", "torch:toy:ToyTagger", "--natural", 0, "-n", 4, "--tag", "smile", "--json")
+    code, out, err = own("evaluate", "rescoring", *TOY, *few)
+    assert code == 0 and json.loads(out)["provenance"]["file"] == MINE and f"edited by: lines, {MINE}" in err
+
+
+def test_what_ships_can_be_named(own: Run) -> None:
+    same = ("edit", "--tag", "smile", "-n", 1, "--json")
+    assert "torch:toy:ToyGenerator" in one_error(own(*same))  # the newest file's generator, which is code
+    for named, kind in ((("--directions",), "lines"), (("--directions", "shipped", "--prior"), "settled lines")):
+        found = told(own(*same, *named, "shipped"))
+        assert (found["editor"], found["file"]) == (kind, "shipped")
+    assert "come with latentedit" in one_error(own(*EDIT, "--tag", "smile", "--directions", "shipped"))
+    assert "long_hair" in own("list", "directions", "shipped")[1]
+
+
+def test_an_unknown_tag_is_looked_for_elsewhere_and_else_the_nearest_are_named(own: Run) -> None:
+    lines("directions/older.safetensors", "slanted")
+    os.utime("directions/older.safetensors", (1_700_000_000,) * 2)
+    has = "directions/older.safetensors has it: --directions directions/older.safetensors"
+    assert has in one_error(own(*EDIT, "--tag", "slanted"))
+    assert has in one_error(own(*EDIT, "--tag", "smile -slanted"))
+    few = ("--judge", "torch:toy:ToyTagger", "--natural", 0, "-n", 4)
+    assert has in one_error(own("evaluate", "rescoring", *TOY, *few, "--tag", "slanted", "--quiet"))
+    assert "did you mean smile or " in one_error(own(*EDIT, "--tag", "slanter"))
+
+
+def test_what_ships_for_another_generator_is_no_guess(run: Run) -> None:
+    said = one_error(run("edit", "--tag", "slanted"))
+    assert "unknown tag 'slanted'" in said and "did you mean" not in said and "(what ships)" in said
+    assert "did you mean long_hair" in one_error(run("edit", "--tag", "long_hiar"))
+
+
+# ---- what is left out, and what is far out
+
+
+def test_without_a_tag_there_is_a_list_of_them(own: Run) -> None:
+    code, out, err = own(*EDIT)
+    assert code == 2 and out == "" and all(tag in err for tag in TAGS) and "--tag long_hair" in err and MINE in err
+
+
+def test_a_tag_without_its_option_is_understood(run: Run) -> None:
+    code, out, err = run("edit", "smile=2", "glasses")
+    assert code == 2 and out == "" and "edit --tag smile=2 --tag glasses" in err
+
+
+def test_a_strength_out_of_all_measure_is_said(own: Run) -> None:
+    code, out, err = own(*EDIT, "--tag", "smile", "--strength", "1e9", "--json")
+    assert code == 0 and json.loads(out)["moves"] == {"smile": 1e9} and "far outside the codes ever seen" in err
+    for raw in ("smile=4raw", "smile=8latent"):  # 16 σ both
+        assert "smile by +16 is far" in own(*EDIT, "--tag", raw)[2]
+    assert "far" not in own(*EDIT, "--tag", "smile=2raw", "--tag", "long_hair=-9")[2]
+    for infinite in ("inf", "1e300"):
+        assert "finite" in one_error(own(*EDIT, "--tag", "smile", "--strength", infinite, "--quiet"))
+
+
+def test_the_strength_that_was_used_is_told(own: Run) -> None:
+    assert told(own(*EDIT, "--tag", "long_hair", "--json"))["edit"] == "long_hair=3 -short_hair/3"
+    few = ("--judge", "torch:toy:ToyTagger", "--natural", 0, "-n", 4, "--tag", "smile", "--json", "--quiet")
+    assert told(own("evaluate", "rescoring", *TOY, *few))["provenance"]["edits"] == ["smile=3 -"]
+
+
+def test_default_names_count_up_and_named_ones_are_kept(own: Run) -> None:
+    names = [told(own(*EDIT, "--tag", "smile", "--json"))["picture"] for _ in range(3)]
+    assert names == ["edit-smile.png", "edit-smile-2.png", "edit-smile-3.png"]
+    assert told(own(*EDIT, "--tag", "smile", "--force", "--json"))["picture"] == "edit-smile.png"
+    assert "--force" in one_error(own(*EDIT, "--tag", "smile", "--out", "edit-smile.png"))
+
+
+def test_help_sets_apart_what_most_need(run: Run) -> None:
+    shown = run("edit", "--help")[1]
+    first, rest = shown.split("Other options:")
+    assert all(name in first for name in ("--tag", "--strength", "--seed", "-n", "--out", "--strip"))
+    assert all(name in rest for name in ("--layers", "--raw", "--truncation", "--device"))
+    assert first.count("  --") < 14
