@@ -56,7 +56,7 @@ class Direction:
         support: rows that carry the tag.
 
     Raises:
-        LatentEditError: a vector that is not finite or not of unit norm, a sigma that is negative or not finite.
+        LatentEditError: a vector that is not finite or not of unit norm, a sigma that is not a finite number above 0.
     """
 
     tag: str
@@ -83,8 +83,9 @@ class Direction:
             )
         if vector.ndim == 2 and self.layers and len(self.layers) != len(vector):
             raise LatentEditError(f"direction {self.tag!r}: {len(vector)} rows for the slots {', '.join(self.layers)}")
-        if not (math.isfinite(self.sigma) and self.sigma >= 0):
-            raise LatentEditError(f"direction {self.tag!r}: sigma is {self.sigma}; give a finite number >= 0")
+        if not (math.isfinite(self.sigma) and self.sigma > 0):
+            still = "; codes do not vary along it, so that no strength would move any" if self.sigma == 0 else ""
+            raise LatentEditError(f"direction {self.tag!r}: sigma is {self.sigma}{still}; give a finite number above 0")
         try:
             params = json.loads(json.dumps(dict(self.params)))  # a copy, and sure to fit into a file
         except (TypeError, ValueError) as error:
@@ -117,8 +118,8 @@ class Direction:
         if not isinstance(factor, (int, float, np.floating, np.integer)) or isinstance(factor, bool):
             return NotImplemented
         factor = float(factor)
-        if not math.isfinite(factor):
-            raise LatentEditError(f"{self.tag!r} times {factor}: give a finite number")
+        if not math.isfinite(factor) or not factor:
+            raise LatentEditError(f"{self.tag!r} times {factor}: give a finite number other than 0")
         size = abs(factor)
         return replace(
             self,

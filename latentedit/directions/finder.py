@@ -17,14 +17,6 @@ Where there is nothing to set, a plain function of moments will do::
 
 Other packages declare theirs as an entry point of the group ``latentedit.finders``. A class is made with its
 defaults when it is asked for by name; ``fit_directions`` also takes an object, such as ``Lasso(alpha=0.01)``.
-
-**Held-out score.** For each fold a finder's prediction is fitted on the other four and judged on it::
-
-    R2 = 1 - sum_k RSS_k / sum_k TSS_k        TSS_k about the mean of the other folds, so "no better than the mean" is 0
-
-All of it comes from :class:`~latentedit.directions.statistics.Statistics`; no row is read twice. For the regressions
-the coefficients are fitted again for each fold. For SVD and SeFa the direction comes from all rows and only the
-line through its projection is held out, so their score is slightly optimistic with few rows.
 """
 
 from __future__ import annotations
@@ -42,12 +34,17 @@ from numpy.typing import NDArray
 
 from latentedit.directions.bank import DirectionBank
 from latentedit.directions.direction import Direction
+from latentedit.directions.evidence import chance_line, shared_line
+from latentedit.directions.held_out import HeldOut, held_out, line_fit, projection_std
 from latentedit.directions.moments import Moments, Target
 from latentedit.directions.statistics import Array, Statistics
 from latentedit.errors import LatentEditError, MismatchError, UnknownNameError
 from latentedit.generators.base import Generator
 from latentedit.registry import Registry
 from latentedit.samples.store import Samples, open_samples
+
+STILL = 1e-6
+"""Codes that deviate less along a direction, as a share of how they deviate in all, do not vary along it."""
 
 FINDERS = Registry(
     "finder",
@@ -193,6 +190,9 @@ def fit_directions(
         found = match_by_correlation(method.fit(generator), moments, tags=tags)
     if not found:
         raise LatentEditError(f"{method.name} found no direction for any tag; see the warnings above")
+    for line in (shared_line(found), chance_line(found)):
+        if line:
+            warnings.warn(line, stacklevel=2)
     if generator is not None:
         found = [d if d.layers else replace(d, layers=tuple(generator.layers)) for d in found]
     if rows is None:
@@ -224,41 +224,6 @@ def _check_source(method: Finder, rows: Samples | None, moments: Moments | None,
 # ---- shared by the finders
 
 
-def held_out_r2(moments: Moments, fit: Callable[[Statistics], Array]) -> Array | None:
-    """Held-out R2 (t,) of ``fit(train statistics) -> coefficients (d, t)``; None with fewer than two folds.
-
-    A tag whose target never changes scores NaN.
-    """
-    if not moments.usable_folds:
-        return None
-    rss, tss = np.zeros(len(moments.tags)), np.zeros(len(moments.tags))
-    for k in moments.usable_folds:
-        train, test = moments.train_without(k), moments.fold(k)
-        rss += residuals(fit(train), train, test)
-        tss += residuals(np.zeros_like(train.c_xy), train, test)
-    return 1 - rss / np.where(tss > 0, tss, np.nan)
-
-
-def residuals(coefficients: Array, train: Statistics, test: Statistics) -> Array:
-    """Squared error (t,) on the test rows of ``y = mean_y + (x - mean_x) @ coefficients``, means of the train rows."""
-    b = coefficients  # (d, t)
-    shift = test.mean_y - train.mean_y - (test.mean_x - train.mean_x) @ b  # (t,)
-    scatter = test.c_yy - 2 * (b * test.c_xy).sum(0) + (b * (test.c_xx @ b)).sum(0)  # (t,)
-    return np.maximum(scatter, 0) + test.count * shift**2
-
-
-def line_fit(v: Array, s: Statistics) -> Array:
-    """Coefficients (d, t) of the best line through the projections on directions v (d, t)."""
-    variance = (v * (s.c_xx @ v)).sum(0)  # (t,)
-    slope = (v * s.c_xy).sum(0) / np.where(variance > 0, variance, np.inf)
-    return v * slope
-
-
-def projection_std(v: Array, s: Statistics) -> Array:
-    """Standard deviation (t,) of the codes' projections on directions v (d, t): sqrt(v^T C v / n)."""
-    return np.sqrt(np.maximum((v * (s.c_xx @ v)).sum(0), 0) / max(s.count, 1))
-
-
 def varies(s: Statistics) -> NDArray[np.bool_]:
     """Whether each target (t,) differs between rows by more than rounding."""
     return s.c_yy > 1e-20 * (s.c_yy + s.count * np.square(s.mean_y))
@@ -270,7 +235,7 @@ def make_directions(
     *,
     finder: str,
     params: Sequence[Mapping[str, Any]],
-    scores: Array | None,
+    scores: HeldOut | None,
     tags: Sequence[str] | None = None,
     unit_coefficients: bool = False,
 ) -> list[Direction]:
@@ -281,7 +246,7 @@ def make_directions(
 
     Args:
         params: of each tag.
-        scores: held-out R2 (t,).
+        scores: what held-out folds say of each tag.
         tags: those to return, in this order; all when None.
         unit_coefficients: the length of a column means nothing; coefficient_norm is 1.
     """
@@ -289,17 +254,18 @@ def make_directions(
     norms = np.linalg.norm(coefficients, axis=0)  # (t,)
     vectors = np.divide(coefficients, norms, out=np.zeros_like(coefficients), where=(norms > 0) & np.isfinite(norms))
     sigmas, changes = projection_std(vectors, whole), varies(whole)
+    still = STILL * np.sqrt(np.trace(whole.c_xx) / max(whole.count, 1))
     found, lost = [], []
     for j in moments.columns(tags):
-        if not (changes[j] and np.isfinite(vectors[:, j]).all() and sigmas[j] > 0):
+        if not (changes[j] and np.isfinite(vectors[:, j]).all() and sigmas[j] > still):
             lost.append(moments.tags[j])
             continue
-        score = None if scores is None or not np.isfinite(scores[j]) else float(scores[j])
+        score, evidence = _evidence(scores, j)
         found.append(
             Direction(
                 tag=moments.tags[j], vector=torch.from_numpy(vectors[:, j].astype(np.float32)),
                 sigma=float(sigmas[j]), coefficient_norm=1.0 if unit_coefficients else float(norms[j]), finder=finder,
-                params={**params[j], "target": moments.target}, generator_id=moments.generator_id,
+                params={**params[j], **evidence, "target": moments.target}, generator_id=moments.generator_id,
                 layers=moments.layers, tagger_id=moments.tagger_id, truncation=moments.truncation, score=score,
                 support=counts[moments.tags[j]],
             )
@@ -308,11 +274,23 @@ def make_directions(
     return found
 
 
+def _evidence(scores: HeldOut | None, j: int) -> tuple[float | None, dict[str, float]]:
+    """Held-out R2 of tag j, and how its prediction correlates with its target; nothing where nothing was held out."""
+    if scores is None or not np.isfinite(scores.r2[j]):
+        return None, {}
+    return float(scores.r2[j]), {
+        "held_out_correlation": float(scores.correlation[j]), "held_out_low": float(scores.low[j])
+    }  # fmt: skip
+
+
 def warn_lost(finder: str, tags: Iterable[str]) -> None:
     """Say which tags have no direction."""
     names = ", ".join(tags)
     if names:
-        warnings.warn(f"{finder} found no direction for {names}: they do not vary with the codes", stacklevel=3)
+        warnings.warn(
+            f"{finder} found no direction for {names}: they do not vary with the codes, or codes not along them",
+            stacklevel=3,
+        )
 
 
 def match_by_correlation(
@@ -320,13 +298,17 @@ def match_by_correlation(
 ) -> list[Direction]:
     """Give each tag the component whose projection correlates most with its target, turned towards the tag.
 
-    Several tags may get the same component. Params gain ``matched_by``, ``component`` and ``correlation``.
+    Several tags may get the same component. Params gain ``matched_by``, ``component``, ``correlation``, and
+    ``correlation_by_chance``: what the largest of as many correlations stays below, 95 times of 100, where codes and
+    targets have nothing to do with each other.
 
     Raises:
         MismatchError: components of another generator, or not one vector per direction.
     """
     if not components or any(d.generator_id != moments.generator_id or d.vector.ndim != 1 for d in components):
         raise MismatchError(f"only components (d,) of {moments.generator_id} can be matched with these moments")
+    from scipy.stats import norm
+
     whole = moments.whole
     v = np.stack([d.vector.double().numpy() for d in components], 1)  # (d, k)
     spread = np.outer(projection_std(v, whole), np.sqrt(whole.c_yy / whole.count)) * whole.count  # (k, t)
@@ -334,19 +316,23 @@ def match_by_correlation(
     correlation[:, ~varies(whole)] = 0
     best = np.abs(correlation).argmax(0)  # (t,)
     chosen = v[:, best]  # (d, t)
-    scores = held_out_r2(moments, lambda train: line_fit(chosen, train))
+    scores = held_out(moments, lambda train: line_fit(chosen, train))
+    chance = float(norm.isf(0.05 / (2 * len(components)))) / np.sqrt(whole.count)
     found, lost = [], []
     for j in moments.columns(tags):
         component, value = components[best[j]], float(correlation[best[j], j])
         if not value:
             lost.append(moments.tags[j])
             continue
-        params = {**component.params, "matched_by": "correlation", "component": component.tag, "correlation": value}
+        params = {
+            **component.params, "matched_by": "correlation", "component": component.tag, "correlation": value,
+            "correlation_by_chance": float(chance),
+        }  # fmt: skip
         found.append(
             replace(
                 component, tag=moments.tags[j], vector=component.vector * float(np.sign(value)), params=params,
                 tagger_id=moments.tagger_id, support=moments.tag_counts[moments.tags[j]],
-                score=None if scores is None or not np.isfinite(scores[j]) else float(scores[j]),
+                score=_evidence(scores, j)[0],
             )
         )  # fmt: skip
     warn_lost(components[0].finder, lost)

@@ -31,7 +31,8 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from latentedit.directions.direction import Direction
-from latentedit.directions.finder import make_directions, residuals, varies
+from latentedit.directions.finder import make_directions, varies
+from latentedit.directions.held_out import HeldOut, correlation, residuals
 from latentedit.directions.moments import Moments
 from latentedit.directions.statistics import Array, Statistics
 from latentedit.errors import LatentEditError
@@ -81,7 +82,7 @@ class Lasso:
         whole = Virtual(source.whole)
         folds = [(Virtual(source.train_without(k)), source.fold(k)) for k in source.usable_folds]
         coefficients, changes = np.zeros((source.dim, len(source.tags))), varies(source.whole)
-        scores = np.full(len(source.tags), np.nan)
+        r2, correlations = np.full(len(source.tags), np.nan), np.zeros((max(len(folds), 2), len(source.tags)))
         params: list[dict[str, object]] = [{}] * len(source.tags)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
@@ -89,16 +90,19 @@ class Lasso:
                 largest = float(np.abs(whole.c_xy[:, j]).max() / whole.count)
                 if not (largest > 0 and changes[j]):
                     continue
-                alpha, scores[j] = self._choose(j, largest, folds)
+                alpha, r2[j], correlations[:, j] = self._choose(j, largest, folds)
                 path = alpha * np.geomspace(max(largest / alpha, 1), 1, 6)
                 coefficients[:, j] = whole.path(j, np.unique(path)[::-1], tol=self.tol, max_iter=self.max_iter)[:, -1]
                 nonzero = int(np.count_nonzero(coefficients[:, j]))
                 params[j] = {"alpha": alpha, "alpha_was": self.alpha, "alpha_max": largest, "nonzero": nonzero}
         _pass_on(caught)
+        scores = HeldOut.of(r2, correlations)
         return make_directions(source, coefficients, finder=self.name, params=params, scores=scores, tags=tags)
 
-    def _choose(self, j: int, largest: float, folds: list[tuple[Virtual, Statistics]]) -> tuple[float, float]:
-        """Alpha of tag j and its held-out R2, NaN without folds."""
+    def _choose(
+        self, j: int, largest: float, folds: list[tuple[Virtual, Statistics]]
+    ) -> tuple[float, float, Array | float]:
+        """Alpha of tag j, its held-out R2 and its correlation on each fold; NaN without folds."""
         if self.alpha != "auto":
             alpha = float(self.alpha)
             while alpha >= largest:
@@ -107,10 +111,12 @@ class Lasso:
         elif folds:
             grid = largest * np.geomspace(1, SMALLEST, self.alphas)
         else:
-            return FALLBACK * largest, float("nan")
-        r2 = held_out_path(folds, j, grid, max_iter=self.max_iter) if folds else np.full(1, np.nan)  # (tried,)
+            return FALLBACK * largest, float("nan"), float("nan")
+        if not folds:
+            return float(grid[-1]), float("nan"), float("nan")
+        r2, correlations = held_out_path(folds, j, grid, max_iter=self.max_iter)  # (tried,), (folds, tried)
         best = int(r2[1:].argmax()) + 1 if self.alpha == "auto" else len(grid) - 1
-        return float(grid[best]), float(r2[-1 if self.alpha != "auto" else best])
+        return float(grid[best]), float(r2[best]), correlations[:, best]
 
 
 class Virtual:
@@ -148,22 +154,29 @@ def virtual_rows(c_xx: Array, c_xy: Array, n: int) -> tuple[Array, Array]:
     return np.asfortranarray(a), np.asfortranarray(z)
 
 
-def held_out_path(folds: Sequence[tuple[Virtual, Statistics]], j: int, alphas: Array, *, max_iter: int) -> Array:
-    """Held-out R2 of target j for each falling alpha, (tried,): fewer than ``alphas`` when R2 stops rising."""
+def held_out_path(
+    folds: Sequence[tuple[Virtual, Statistics]], j: int, alphas: Array, *, max_iter: int
+) -> tuple[Array, Array]:
+    """Held-out R2 (tried,) of target j for each falling alpha, and the correlations (folds, tried).
+
+    Fewer are tried than ``alphas`` when R2 stops rising.
+    """
     start: list[Array | None] = [None] * len(folds)
-    r2 = np.zeros(0)
+    r2, correlations = np.zeros(0), np.zeros((len(folds), 0))
     for first in range(0, len(alphas), CHUNK):
         chunk = alphas[first : first + CHUNK]
-        rss, tss = np.zeros(len(chunk)), 0.0
+        rss, tss, r = np.zeros(len(chunk)), 0.0, np.zeros((len(folds), len(chunk)))
         for k, (train, test) in enumerate(folds):
             b = train.path(j, chunk, tol=PATH_TOLERANCE, max_iter=max_iter, start=start[k])  # (d, chunk)
             start[k] = b[:, -1]
-            rss += residuals(b, _column(train.statistics, j, len(chunk)), _column(test, j, len(chunk)))
+            seen = _column(test, j, len(chunk))
+            rss += residuals(b, _column(train.statistics, j, len(chunk)), seen)
+            r[k] = correlation(b, seen)
             tss += float(residuals(np.zeros((len(b), 1)), _column(train.statistics, j, 1), _column(test, j, 1))[0])
-        r2 = np.concatenate([r2, 1 - rss / (tss or np.nan)])
+        r2, correlations = np.concatenate([r2, 1 - rss / (tss or np.nan)]), np.hstack([correlations, r])
         if len(r2) - 1 - int(r2.argmax()) >= PATIENCE:
             break
-    return r2
+    return r2, correlations
 
 
 def _column(s: Statistics, j: int, times: int) -> Statistics:

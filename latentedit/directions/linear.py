@@ -16,7 +16,8 @@ from typing import ClassVar
 import numpy as np
 
 from latentedit.directions.direction import Direction
-from latentedit.directions.finder import held_out_r2, make_directions
+from latentedit.directions.finder import make_directions
+from latentedit.directions.held_out import held_out
 from latentedit.directions.moments import Moments
 from latentedit.directions.statistics import Array
 from latentedit.errors import LatentEditError
@@ -49,7 +50,7 @@ class Linear:
             raise LatentEditError("these moments hold no rows; add some with update()")
         whole = source.whole
         coefficients = least_squares(whole.c_xx, whole.c_xy, self.cutoff)
-        scores = held_out_r2(source, lambda train: least_squares(train.c_xx, train.c_xy, self.cutoff))
+        scores = held_out(source, lambda train: least_squares(train.c_xx, train.c_xy, self.cutoff))
         params = [{"cutoff": self.cutoff}] * len(source.tags)
         return make_directions(source, coefficients, finder=self.name, params=params, scores=scores, tags=tags)
 

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from latentedit.directions.direction import Direction
+from latentedit.directions.finder import STILL, warn_lost
 from latentedit.directions.statistics import Array
 from latentedit.errors import LatentEditError, UnknownNameError
 from latentedit.generators.base import Generator
@@ -71,6 +72,9 @@ class SeFa:
         v = vectors[:, : self.k]  # (d, k)
         codes = source.sample_codes(SIGMA_SEEDS).detach().cpu().double().numpy()  # (4096, d)
         sigmas = (codes @ v).std(0)
+        moving = sigmas > STILL * np.sqrt(codes.var(0).sum())
+        wanted = [names.index(tag) for tag in tags] if tags is not None else list(range(self.k))
+        warn_lost(self.name, [names[i] for i in wanted if not moving[i]])
         params = {"variant": self.variant, "k": self.k, "layers": None if self.layers is None else list(self.layers)}
         return [
             Direction(
@@ -78,7 +82,8 @@ class SeFa:
                 finder=self.name, params={**params, "eigenvalue": float(values[i])}, generator_id=source.id,
                 layers=tuple(source.layers),
             )
-            for i in ([names.index(tag) for tag in tags] if tags is not None else range(self.k))
+            for i in wanted
+            if moving[i]
         ]  # fmt: skip
 
 

@@ -16,7 +16,8 @@ from typing import ClassVar
 import numpy as np
 
 from latentedit.directions.direction import Direction
-from latentedit.directions.finder import held_out_r2, line_fit, make_directions
+from latentedit.directions.finder import make_directions
+from latentedit.directions.held_out import held_out, line_fit
 from latentedit.directions.moments import Moments
 from latentedit.directions.statistics import Array
 from latentedit.errors import LatentEditError
@@ -54,7 +55,7 @@ class SVD:
                 v, share = leading_vector(rows.about(mean if self.centred else np.zeros(source.dim)))
                 vectors[:, j] = towards(v, rows.mean_x - mean)
                 params[j] = {"centred": self.centred, "share_of_squares": share}
-        scores = held_out_r2(source, lambda train: line_fit(vectors, train))
+        scores = held_out(source, lambda train: line_fit(vectors, train))
         return make_directions(
             source, vectors, finder=self.name, params=params, scores=scores, tags=tags, unit_coefficients=True
         )

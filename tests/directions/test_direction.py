@@ -18,7 +18,7 @@ from latentedit.errors import LatentEditError, MismatchError
 
 
 @settings(max_examples=50, deadline=None)
-@given(r=st.floats(-3, 3), seeds=st.tuples(st.integers(0, 50), st.integers(51, 99)))
+@given(r=st.floats(-3, 3).filter(bool), seeds=st.tuples(st.integers(0, 50), st.integers(51, 99)))
 def test_negation_distributes_exactly(r: float, seeds: tuple[int, int]) -> None:
     a, b = direction("a", seeds[0]), direction("b", seeds[1], 1.3)
     assert -(a - r * b) == -a + r * b
@@ -55,6 +55,8 @@ def test_nothing_is_left_of_a_minus_a() -> None:
         a - a
     with pytest.raises(LatentEditError, match="finite"):
         a * float("nan")
+    with pytest.raises(LatentEditError, match="'a' times 0.0: give a finite number other than 0"):
+        0 * a
     with pytest.raises(TypeError):
         a + 1  # type: ignore[operator]
 
@@ -76,7 +78,7 @@ def test_vectors_without_unit_norm_are_refused(vector: torch.Tensor) -> None:
 
 
 def test_bad_sigma_params_and_slots_are_refused() -> None:
-    for bad in ({"sigma": float("nan")}, {"sigma": -1.0}, {"params": {"x": object()}}):
+    for bad in ({"sigma": float("nan")}, {"sigma": -1.0}, {"sigma": 0.0}, {"params": {"x": object()}}):
         with pytest.raises(LatentEditError):
             replace(direction(), **bad)
     with pytest.raises(LatentEditError, match="slots"):
