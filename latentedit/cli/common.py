@@ -14,6 +14,7 @@ from typing import Any
 import click
 
 from latentedit import __version__
+from latentedit.cli.settings import Command, defaults, from_settings, read_settings
 from latentedit.cli.terminal import Progress
 from latentedit.errors import LatentEditError
 
@@ -166,6 +167,8 @@ _ORDER = (
 class Ordered(click.Group):
     """A group that lists its commands in the order of work; so do the groups in it."""
 
+    command_class = Command
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted(self.commands, key=lambda name: _ORDER.index(name) if name in _ORDER else len(_ORDER))
 
@@ -181,7 +184,8 @@ Ordered.group_class = Ordered
 
 @click.group(cls=Ordered, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="latentedit")
-def cli() -> None:
+@click.pass_context
+def cli(context: click.Context) -> None:
     """Find sliders in a pretrained image generator, and use them.
 
     \b
@@ -191,6 +195,8 @@ def cli() -> None:
     latentedit fit-prior                     learn how codes and tags go together: natural edits
     latentedit demo                          all of it, with a report
     """
+    assert isinstance(context.command, click.Group)
+    context.default_map = defaults(context.command, read_settings())
 
 
 _STDOUT = "latentedit.stdout"
@@ -251,12 +257,15 @@ def rows_kept(samples: Path, tagger_id: str | None = None) -> str:
 
 
 def recorded_generator(asked: str | None, recorded: str, file: Path) -> str:
-    """The generator that was asked for, else the one that a file names, unless that name is code.
+    """The generator that was typed, else the one that a file names, unless that name is code; else the settings' one.
 
     Raises:
         LatentEditError: it is ``torch:...``, and files do not choose what is imported and called.
     """
-    if asked is None and recorded.startswith("torch:"):
+    is_code = recorded.startswith("torch:")
+    if recorded and not is_code and from_settings(click.get_current_context(), "generator"):
+        return recorded
+    if asked is None and is_code:
         raise LatentEditError(f"{file} is of {recorded}, which is code; say that you want it: --generator '{recorded}'")
     return asked or recorded
 
