@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -55,6 +56,17 @@ def read_safetensors(
             return {name: file.get_tensor(name) for name in names}, metadata
     except (SafetensorError, OSError, ValueError) as error:
         raise DamagedFileError(f"{path}: damaged or not a safetensors file ({error}); write it again") from error
+
+
+def tags_in(path: str | Path) -> tuple[str, ...]:
+    """Tags of a file of directions or of a prior, by its header alone and without torch; none of any other file."""
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = file.metadata() or {}
+        tags = json.loads(metadata["tags"]) if "tags" in metadata else json.loads(metadata["directions"])
+        return tuple(one if isinstance(one, str) else one["tag"] for one in tags)
+    except (SafetensorError, OSError, ValueError, LookupError, TypeError):
+        return ()
 
 
 def load_weights(network: nn.Module, path: Path, what: str) -> None:

@@ -182,7 +182,16 @@ class Ordered(click.Group):
 Ordered.group_class = Ordered
 
 
-@click.group(cls=Ordered, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+_COMPLETION = """\b
+Completion of options, tags, generators, finders and files, in bash, zsh or fish:
+  eval "$(_LATENTEDIT_COMPLETE=bash_source latentedit)"    or zsh_source
+  _LATENTEDIT_COMPLETE=fish_source latentedit | source
+"""
+
+
+@click.group(
+    cls=Ordered, epilog=_COMPLETION, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
 @click.version_option(__version__, prog_name="latentedit")
 @click.pass_context
 def cli(context: click.Context) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from latentedit.cli.completion import complete
 from latentedit.errors import LatentEditError, UnknownNameError
 
 FILE = Path("latentedit.toml")
@@ -69,7 +70,11 @@ def from_settings(context: click.Context, key: str) -> bool:
 
 
 class Command(click.Command):
-    """A command that says what it read from the file."""
+    """A command that says what it read from the file, and whose options shells complete."""
+
+    def __init__(self, *given: Any, **settings: Any) -> None:
+        super().__init__(*given, **settings)
+        complete(self.params)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Say it, and run."""
