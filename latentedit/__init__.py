@@ -19,6 +19,8 @@ if TYPE_CHECKING:  # what editors and type checkers see; _HOME says the same to 
     from latentedit.generators import load_generator as load_generator
     from latentedit.generators import register_generator as register_generator
     from latentedit.metrics.rescoring import rescore as rescore
+    from latentedit.pictures.grid import sheet as sheet
+    from latentedit.pictures.images import to_pil as to_pil
     from latentedit.prior.prior import Prior as Prior
     from latentedit.prior.settled import Settled as Settled
     from latentedit.prior.transport import Transport as Transport

@@ -153,6 +153,7 @@ _ORDER = (
     "fit-directions",
     "fit-prior",
     "edit",
+    "decode",
     "evaluate",
     "compare",
     "train-judge",

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from latentedit.cli.asking import ORDER, AskedEdits, EditCommand, typed_options
-from latentedit.cli.common import Context, cli, common, how_many, recorded_generator
-from latentedit.cli.drawing import AskedOutput, output_options, write_edits
+from latentedit.cli.common import Context, cli, common, recorded_generator
+from latentedit.cli.drawing import AskedOutput, output_options
+from latentedit.cli.faces import AskedFaces, face_options
 
 if TYPE_CHECKING:
     from latentedit.directions.edits import Edit
@@ -83,6 +84,15 @@ class Opened:
     editor: OwnEditor
     where: str
     files: tuple[tuple[str, Path], ...] = ()
+
+    @property
+    def by(self) -> str:
+        """What tells the editor from others: check sums of its files, for what ships this version."""
+        from latentedit import __version__
+        from latentedit.files import sha256_of
+
+        sums = [sha256_of(path)[:12] if path.is_file() else f"{name} {__version__}" for name, path in self.files]
+        return " and ".join(sums) or f"{self.where} {__version__}"
 
     def edits(self, asked: AskedEdits, context: Context, *, default: Iterable[str] = ()) -> list[Edit]:
         """The edits that were asked for, all of tags that the editor knows; ``default`` where none was.
@@ -199,49 +209,25 @@ def _with(command: Command, options: Iterable[Callable[[Command], Command]]) -> 
     cls=EditCommand,
     sections={
         "What to add": ("--tag", "--strength", "--opposite", "--no-opposite"),
-        "To which faces": ("--seed", "-n", "--content"),
-        "The picture": ("--out", "--force", "--strip"),
+        "To which faces": ("--seed", "-n", "--seeds", "--content"),
+        "The pictures": ("--out", "--force", "--strip"),
     },
 )
 @edit_options
 @editor_options
-@click.option(
-    "--content",
-    metavar="PICTURE",
-    help="your picture, a folder of them, or a frame of a video (clip.mp4#t=12.5) as content, for image-to-image "
-    "generators",
-)
-@click.option(
-    "--style",
-    type=click.Path(path_type=Path),
-    help="a picture, or a folder of them, whose style is edited instead of SEED's, for generators that read styles",
-)
-@click.option(
-    "--codes", type=click.Path(path_type=Path), help="a file of codes to edit instead, as `convert` knows them"
-)
-@click.option("--label", type=int, help="class, for conditional generators")
-@click.option(
-    "--truncation", type=float, default=1.0, show_default=True, help="1 for none, towards 0 for the mean code"
-)
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="of the first face")
-@how_many(6, "faces: of seeds SEED, SEED+1, ..., or the first ones of --style or --codes")
-@output_options
+@face_options
+@output_options(default="edit-TAG.png")
 @common
-def edit(
-    context: Context, asked: AskedEdits, editor: AskedEditor, output: AskedOutput, content: str | None,
-    style: Path | None, codes: Path | None, label: int | None, truncation: float, seed: int, n: int,
-) -> None:  # fmt: skip
+def edit(context: Context, asked: AskedEdits, editor: AskedEditor, output: AskedOutput, which: AskedFaces) -> None:
     """Give faces a tag and take its opposite away; writes a picture.
 
     Without --directions and --prior: by the newest file in ./directions, else by what ships for the generator.
     """
-    if codes and style:
-        raise click.UsageError("--codes and --style exclude each other")
+    which.check()
     output.check()
     from latentedit.directions.edits import Edit
     from latentedit.editing.editor import moves_of
     from latentedit.editing.editors import kind_of
-    from latentedit.editing.faces import Faces
     from latentedit.editing.sheets import go_together, moves_text
     from latentedit.files import file_name
 
@@ -252,12 +238,10 @@ def edit(
     edits = [one.explicit(loaded.tags, asked.relations) for one in opened.edits(asked, context)]
     _say_odd(context, opened, edits, strip=output.strip)
     out = output.place(file_name(f"edit-{'-'.join(one.tag for one in edits)}.png"))
-    seeds = () if codes or style else range(seed, seed + n)
-    faces = Faces(seeds=seeds, codes=codes, style=style, content=content, label=label, truncation=truncation, count=n)
-    prepared = faces.prepare(generator, batch_size=context.batch_size)
-    write_edits(out, prepared, loaded, edits, output.layout)
+    prepared = which.load(context).prepare(generator, batch_size=context.batch_size)
+    written = output.write(context, out, prepared, loaded, edits, by=opened.by)
     whole, kind = Edit(edits), kind_of(loaded)
-    together = output.strip or go_together(whole)
+    together = output.strip or output.is_folder or go_together(whole)
     told = "; ".join(moves_text(one, loaded, digits=".2f", between=", ") for one in ([whole] if together else edits))
 
     def moves(some: Any) -> dict[str, float]:
@@ -265,11 +249,11 @@ def edit(
 
     context.result(
         {
-            "picture": str(out), "edit": str(whole), "editor": kind, "file": where,
+            **written.document, "edit": str(whole), "editor": kind, "file": where,
             "moves": moves(edits) if together else {str(one): moves(one) for one in edits},
             "goals": {one.tag: one.goal for one in edits if one.goal is not None},
         },
-        f"wrote {out}: {told} ({kind}, {where})",
+        f"{written}: {told} ({kind}, {where})",
     )  # fmt: skip
 
 

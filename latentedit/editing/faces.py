@@ -7,6 +7,10 @@ this way; where faces are taken, a range or a list of seeds does as well.
 
 from __future__ import annotations
 
+import functools
+import hashlib
+import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -20,9 +24,11 @@ from latentedit.directions.formats import read_named_codes
 from latentedit.errors import LatentEditError
 from latentedit.generators.base import Generator, content_of_label, per_slot
 from latentedit.pictures.images import list_pictures, read_picture
-from latentedit.pictures.video import is_video
-from latentedit.samples.contents import Contents
+from latentedit.pictures.video import is_video, split_time
+from latentedit.samples.contents import Contents, fingerprinted
 from latentedit.samples.fill import decode, draw
+
+_RANGE = re.compile(r"\s*(\d+)\s*(?:-\s*(\d+)\s*)?", re.ASCII)
 
 FacesLike: TypeAlias = "Faces | Sequence[int]"
 """What is taken where faces are: faces, or seeds."""
@@ -44,6 +50,7 @@ class Faces:
         truncation: of seeds: 1 for none, towards 0 for the mean code.
         noise: "stored", "none" or a seed, as :meth:`~latentedit.generators.base.Generator.decode` takes it.
         count: of codes and styles, only that many first ones.
+        every_content: every style is shown with each content picture, rather than the next one: a character sheet.
 
     Raises:
         LatentEditError: none or several of seeds, codes and style; a seed or noise that is none.
@@ -57,6 +64,7 @@ class Faces:
     truncation: float = 1.0
     noise: str | int = "stored"
     count: int | None = None
+    every_content: bool = False
 
     def __post_init__(self) -> None:
         if not isinstance(self.seeds, range):
@@ -103,7 +111,9 @@ class Faces:
                 found[name] = f"tensor {tuple(value.shape)}"
             elif value is not None:
                 found[name] = str(value.source if isinstance(value, Contents) else value)
-        return {name: value for name, value in found.items() if value not in (None, [])}
+        return {
+            name: value for name, value in found.items() if value is not None and value is not False and value != []
+        }
 
 
 class PreparedFaces:
@@ -122,6 +132,7 @@ class PreparedFaces:
         self.faces, self.generator, self.batch_size = faces, generator, batch_size
         self._given: Tensor | None = None
         self._drawn: dict[int, Tensor] = {}  # drawing a code may cost as much as decoding it; a code is small
+        self._seeds = np.asarray(faces.seeds, np.int64)
         self.names: Sequence[str] = [f"seed {seed}" for seed in faces.seeds]
         if faces.style is not None:
             self._given, self.names = codes_of_pictures(generator, faces.style, count=faces.count)
@@ -134,6 +145,10 @@ class PreparedFaces:
         if self._given is not None:
             per_slot(self._given, len(generator.layers), generator.dim)  # or it says what fits
         self._content, self._paths = self._contents()
+        if faces.every_content and self.several_contents:
+            m = len(self._paths)
+            self.names, self._seeds = [name for name in self.names for _ in range(m)], self._seeds.repeat(m)
+            self._given = None if self._given is None else self._given.repeat_interleave(m, 0)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -148,9 +163,8 @@ class PreparedFaces:
         if self._given is not None:
             return self._given[rows]
         if rows.start not in self._drawn or len(self._drawn[rows.start]) != rows.stop - rows.start:
-            seeds = np.asarray(self.faces.seeds[rows])
             self._drawn[rows.start] = draw(
-                self.generator, seeds, label=self.faces.label, truncation=self.faces.truncation
+                self.generator, self._seeds[rows], label=self.faces.label, truncation=self.faces.truncation
             )
         return self._drawn[rows.start]
 
@@ -173,6 +187,42 @@ class PreparedFaces:
         """Pictures (n, 3, H, W) of all faces on the processor, of their own codes or of these, a batch at a time."""
         given = self.all_codes() if codes is None else codes
         return torch.cat([self.decode(given[rows], rows).cpu() for rows in self.batches()])
+
+    def identity(self, i: int) -> dict[str, Any]:
+        """What makes face ``i`` what it is, its generator apart; JSON values, found without drawing or decoding it."""
+        found: dict[str, Any] = {"noise": self.faces.noise}
+        if self._given is not None:
+            found["code"] = _digest(self._given[i])
+        else:
+            found |= {"seed": int(self._seeds[i]), "truncation": self.faces.truncation}
+        if self.faces.label is not None:
+            found["label"] = self.faces.label
+        if isinstance(self.faces.content, Tensor):
+            found["content"] = _digest(self.faces.content[i if len(self.faces.content) > 1 else 0])
+        elif self._paths:
+            found["content"] = self._content_marks[i % len(self._paths)]
+        return found
+
+    @functools.cached_property
+    def _content_marks(self) -> list[str]:
+        """Name and check sum of each content picture, with the time in a video."""
+        files = [split_time(path) if is_video(path) else (Path(path), 0.0) for path in self._paths]
+        return [fingerprinted(file.name, file) + (f"#t={time:g}" if time else "") for file, time in files]
+
+    def content_path(self, i: int) -> Path | None:
+        """The picture that face ``i`` has its content from, None for none."""
+        return Path(self._paths[i % len(self._paths)]) if self._paths else None
+
+    @property
+    def several_contents(self) -> bool:
+        """Whether there are several content pictures, which the faces take in turn."""
+        return len(self._paths) > 1
+
+    @property
+    def one_style(self) -> bool:
+        """Whether all faces have the same code."""
+        codes = self.all_codes()
+        return bool((codes == codes[:1]).all())
 
     @property
     def content_groups(self) -> np.ndarray | None:
@@ -236,6 +286,35 @@ def codes_of_pictures(
     if (encode := getattr(generator, "encode", None)) is not None:
         return generator.map(encode(images)[1]), names
     raise LatentEditError(f"{generator.id} cannot read styles of pictures; it has no encoder")
+
+
+def parse_seeds(text: str) -> tuple[int, ...]:
+    """Seeds as they are typed, ``3,7,12-15``: numbers and ranges, whose ends count.
+
+    Raises:
+        LatentEditError: anything else, a range that goes down, a seed that is named twice, or more than a million.
+    """
+    found: list[int] = []
+    for part in text.split(","):
+        parsed = _RANGE.fullmatch(part)
+        if parsed is None:
+            raise LatentEditError(f"seeds are {text!r}; write numbers and ranges with commas between them: 3,7,12-15")
+        first, last = int(parsed[1]), int(parsed[2] or parsed[1])
+        if last < first:
+            raise LatentEditError(f"seeds {part.strip()} go down; write {last}-{first}")
+        if len(found) + last - first >= 1_000_000:
+            raise LatentEditError(f"seeds {text!r} are more than a million; name fewer")
+        found += range(first, last + 1)
+    if len(set(found)) < len(found):
+        (twice, _), *_ = Counter(found).most_common(1)
+        raise LatentEditError(f"seed {twice} is named twice in {text!r}; name each once")
+    return tuple(found)
+
+
+def _digest(values: Tensor) -> str:
+    """12 hexadecimal digits of the sha256 of a tensor's values as float32."""
+    array = np.ascontiguousarray(values.detach().cpu().numpy(), "<f4")
+    return hashlib.sha256(array.tobytes()).hexdigest()[:12]
 
 
 def _empty(value: Any) -> bool:

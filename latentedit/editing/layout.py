@@ -10,7 +10,7 @@ from PIL import Image
 from latentedit.directions.edits import Edit, EditLike
 from latentedit.editing.editor import Editor
 from latentedit.editing.faces import PreparedFaces
-from latentedit.editing.sheets import edit_sheet, strip_frames
+from latentedit.editing.sheets import edit_sheet, faces_sheet, strip_frames
 from latentedit.errors import LatentEditError
 from latentedit.pictures.images import to_pil
 
@@ -44,22 +44,28 @@ class Layout:
             raise LatentEditError(f"a tile of {self.tile} pixels; it takes 1 or more")
 
 
-def draw(faces: PreparedFaces, editor: Editor, edits: EditLike, layout: Layout) -> Image.Image:
+def draw(faces: PreparedFaces, editor: Editor | None, edits: EditLike, layout: Layout) -> Image.Image:
     """A picture of edits.
 
     Args:
         faces: to edit; exactly one for a single picture.
-        editor: edits them.
+        editor: edits them; None: they are shown as they are.
         edits: what is changed.
         layout: how it is shown.
 
     Raises:
-        LatentEditError: an edit that the editor cannot do, faces that cannot be decoded, several faces for one picture.
+        LatentEditError: an edit that the editor cannot do, faces that cannot be decoded, several faces for one picture,
+            a strip of no editor.
     """
     if layout.kind == "single":
         if len(faces) != 1:
             raise LatentEditError(f"{len(faces)} faces for one picture; give one, or lay them out as a sheet")
-        return to_pil(faces.pictures(editor.edit(faces.all_codes(), Edit(edits))))[0]
+        codes = faces.all_codes()
+        return to_pil(faces.pictures(codes if editor is None else editor.edit(codes, Edit(edits))))[0]
+    if editor is None:
+        if layout.kind == "strip":
+            raise LatentEditError("a strip shows strengths, and faces as they are have none; choose sheet or single")
+        return faces_sheet(faces, tile=layout.tile, headed=layout.labels)
     steps = layout.steps if layout.kind == "strip" else None
     return edit_sheet(faces, editor, edits, steps=steps, tile=layout.tile, headed=layout.labels)
 

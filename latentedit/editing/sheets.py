@@ -30,7 +30,8 @@ def edit_sheet(
 
     Without ``steps``: a column per face; rows: before, each edit, and all of them when there are several that do not
     exclude each other, as two hair colours do. With it: a row per face, columns from minus to plus the strengths along
-    all edits together. Content pictures are shown beside what they belong to.
+    all edits together. Content pictures are shown beside what they belong to; one face with several contents is a
+    character sheet, whose columns bear the contents' names. Many faces are wrapped.
 
     Args:
         faces: to edit.
@@ -50,7 +51,7 @@ def edit_sheet(
         labels = ["before", *(f"+ {one.tag or 'all of them'}" for one in variants)]
         _check_size(faces, (len(labels) + 1) * n, tile)
         rows = [drawn(faces), *(drawn(faces, editor, one) for one in variants)]
-        pictures, names = torch.stack(rows), list(faces.names)  # (rows, faces, 3, H, W)
+        pictures, names = torch.stack(rows), _names(faces)  # (rows, faces, 3, H, W)
         if content is not None and len(content) > 1:
             pictures, labels = torch.cat([quantised(content)[None], pictures]), ["content", *labels]
         elif content is not None:
@@ -60,7 +61,7 @@ def edit_sheet(
         amounts = np.linspace(-1, 1, steps)
         _check_size(faces, steps * n, tile)
         strips = [drawn(faces, editor, whole * a) for a in amounts.tolist()]
-        pictures, labels = torch.stack(strips, 1), list(faces.names)  # (faces, steps, 3, H, W)
+        pictures, labels = torch.stack(strips, 1), _names(faces)  # (faces, steps, 3, H, W)
         names = _strengths([whole], amounts)
         if content is not None:
             pictures, names = _beside(pictures, content), ["content", *names]
@@ -90,7 +91,7 @@ def strip_frames(
     amounts = np.linspace(-1, 1, steps)
     beside = content is not None and len(content) == 1
     above = [] if content is None or beside else [quantised(content)]
-    names = [*(["content"] if beside else []), *faces.names]
+    names = [*(["content"] if beside else []), *_names(faces)]
     _check_size(faces, 2 * n, tile)
     found = []
     for amount, strength in zip(amounts.tolist(), _strengths([whole], amounts), strict=True):
@@ -101,6 +102,32 @@ def strip_frames(
         wrap = balanced(pictures.shape[1], len(pictures))
         found.append(grid(pictures.flatten(0, 1), len(names), tile=tile, wrap=wrap, **shown))  # type: ignore[arg-type]
     return found
+
+
+def faces_sheet(faces: PreparedFaces, *, tile: int | None = None, headed: bool = True) -> Image.Image:
+    """A labelled picture of faces as they are.
+
+    Args:
+        faces: to draw.
+        tile: pixels of a face's longer side, as :func:`~latentedit.pictures.grid.sheet` takes it.
+        headed: whether they are named.
+
+    Raises:
+        LatentEditError: faces that cannot be decoded.
+    """
+    n = len(faces)
+    _check_size(faces, n, tile)
+    return grid(
+        drawn(faces), n, column_labels=_names(faces) if headed else (), tile=tile, wrap=balanced(n, 1)
+    )  # fmt: skip
+
+
+def _names(faces: PreparedFaces) -> list[str]:
+    """What faces are called: one style with several contents by these."""
+    if not (faces.several_contents and faces.one_style):
+        return list(faces.names)
+    paths = [faces.content_path(i) for i in range(len(faces))]
+    return [path.stem if path else "" for path in paths]
 
 
 def drawn(faces: PreparedFaces, editor: Editor | None = None, edits: EditLike = ()) -> Tensor:

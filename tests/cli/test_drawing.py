@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -88,3 +89,101 @@ def test_tile_is_the_size_of_a_face(drawn: Run) -> None:
         if inner is not None:  # whole factors, no blur
             assert (inner.reshape(16, 4, 16, 4, 3) == inner[::4, ::4].reshape(16, 1, 16, 1, 3)).all()
     assert sizes[64] == sizes[70] > sizes[16]
+
+
+def names(folder: str) -> list[str]:
+    return sorted(path.name for path in Path(folder).iterdir())
+
+
+def test_a_folder_has_a_picture_and_a_code_a_face(drawn: Run) -> None:
+    Path("there").mkdir()
+    for out in ("plain", "dotted.v2/", "there"):
+        told = done(drawn(*EDIT, "--seeds", "3,7,12-13", "--out", out))
+        assert "4 pictures and codes" in told
+        assert names(out) == [f"seed-{s}.{kind}" for s in (12, 13, 3, 7) for kind in ("npy", "png")]
+    codes = np.load("plain/seed-7.npy")
+    done(drawn("edit", *TOY, "--directions", "lines.safetensors", "--tag", "smile=0", "--codes", "plain/seed-7.npy",
+               "--out", "again", "--quiet"))  # fmt: skip
+    assert np.abs(np.load("again/seed-7.npy") - codes).max() < 1e-5
+    with Image.open("again/seed-7.png") as again, Image.open("plain/seed-7.png") as first:
+        assert np.abs(np.asarray(again, int) - np.asarray(first, int)).max() <= 1 and first.size == (16, 16)
+
+
+def test_a_folder_goes_on_and_keeps_edits_apart(drawn: Run) -> None:
+    base = (*EDIT, "--out", "faces/", "--sheet", "all.png", "--json")
+    assert json.loads(done(drawn(*base, "-n", 3)))["drawn"] == 3
+    before = {path: path.read_bytes() for path in Path("faces").iterdir()}
+    assert "all.png exists" in one_error(drawn(*base, "-n", 5))
+    more = json.loads(done(drawn(*EDIT, "--out", "faces/", "-n", 5, "--json")))
+    assert more["drawn"] == 2 and more["faces"] == [f"seed-{i}" for i in range(5)] and more["folder"] == "faces"
+    assert all(path.read_bytes() == data for path, data in before.items())
+    other = ("--tag", "red_hair", "--out", "faces/")
+    assert "--force" in one_error(drawn(*EDIT, *other)) and len(names("faces")) == 10
+    told = done(drawn(*EDIT, *other, "--force"))
+    assert "after all edits together" in told and "+3.00 σ smile, +3.00 σ red_hair" in told
+    assert before[Path("faces/seed-0.png")] != Path("faces/seed-0.png").read_bytes()
+
+
+def test_a_folder_shows_how_far_it_is(drawn: Run) -> None:
+    code, _, err = drawn(*EDIT[:-1], "-n", 40, "--batch-size", 8, "--out", "faces/")
+    assert code == 0 and "draw" in err and "40" in err
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--out", "d/", "--strip"), "--sheet"),
+        (("--out", "a.png", "--sheet", "b.png"), "--out DIR/"),
+        (("--sheet", "b.png"), "--out DIR/"),
+        (("--out", "d/", "--sheet", "b.xyz"), ".png"),
+        (("--seeds", "1,2", "-n", 3), "leave --seed and -n out"),
+        (("--seeds", "1,2", "--count", 3), "leave --seed and -n out"),
+        (("--seeds", "1,2", "--seed", 3), "leave --seed and -n out"),
+        (("--seeds", "1,2", "--codes", "a.npy"), "--seeds and --codes"),
+        (("--seeds", "one"), "3,7,12-15"),
+        (("--out", "lines.safetensors/"), "is a file"),
+    ],
+)
+def test_what_does_not_go_together(drawn: Run, options: tuple[str, ...], words: str) -> None:
+    assert words in one_error(drawn(*EDIT, *options))
+
+
+def test_decode_draws_codes(drawn: Run) -> None:
+    done(drawn(*EDIT, "-n", 3, "--out", "faces/"))
+    np.save("many.npy", np.concatenate([np.load(f"faces/seed-{i}.npy") for i in range(3)]))
+    told = done(drawn("decode", "many.npy", *TOY, "--quiet"))
+    assert "decode-many.png" in told and "3 codes" in told
+    done(drawn("decode", "many.npy", *TOY, "--quiet"))
+    assert Path("decode-many-2.png").is_file()
+    done(drawn("decode", "faces", *TOY, "--out", "again", "--sheet", "all.jpg", "-n", 2, "--quiet"))
+    assert names("again") == ["seed-0.npy", "seed-0.png", "seed-1.npy", "seed-1.png"] and Path("all.jpg").is_file()
+    for name in ("seed-0.png", "seed-1.png"):
+        with Image.open(f"again/{name}") as again, Image.open(f"faces/{name}") as first:
+            assert np.abs(np.asarray(again, int) - np.asarray(first, int)).max() <= 1
+    done(drawn("decode", "faces/seed-2.npy", "many.npy", *TOY, "--out", "four.png", "--tile", 16, "--quiet"))
+    with Image.open("four.png") as picture:
+        assert picture.width >= 4 * 18
+    np.save("slots.npy", np.zeros((1, 2, 16), np.float32))
+    assert "one kind" in one_error(drawn("decode", "many.npy", "slots.npy", *TOY))
+    Path("empty").mkdir()
+    assert "no .npy" in one_error(drawn("decode", "empty", *TOY))
+    assert "16" in one_error(drawn("decode", "many.npy"))  # not of the bundled generator
+
+
+def test_one_style_with_several_contents_is_a_character_sheet(drawn: Run) -> None:
+    Path("poses").mkdir()
+    for name, colour in (("front", "white"), ("left", "grey"), ("right", "black")):
+        Image.new("RGB", (16, 16), colour).save(f"poses/{name}.png")
+    translator = ("--generator", "torch:toy:ToyTranslator", "--allow-other-generator", "--content", "poses")
+    np.save("hero.npy", np.ones((1, 16), np.float32))
+    for i, style in enumerate((("--seeds", "7"), ("--codes", "hero.npy"), ("-n", 1), ("--style", "poses/left.png"))):
+        code, _, err = drawn(*EDIT[:-1], *translator, *style, "--out", f"{i}.png")
+        assert code == 0 and "all 3 contents" in err, err
+        with Image.open(f"{i}.png") as sheet, Image.open("0.png") as first:
+            assert sheet.size == first.size and sheet.width > 3 * 128
+    done(drawn(*EDIT, *translator, "--seeds", "7", "--out", "poses7"))
+    assert names("poses7") == [f"seed-7-{n}.{kind}" for n in ("front", "left", "right") for kind in ("npy", "png")]
+    pictures = [np.asarray(Image.open(f"poses7/seed-7-{name}.png"), int) for name in ("front", "left", "right")]
+    assert pictures[0].mean() > pictures[1].mean() > pictures[2].mean()
+    in_turn = drawn(*EDIT[:-1], *translator, "--seeds", "7,8", "--out", "two.png")
+    assert in_turn[0] == 0 and "contents" not in in_turn[2]
