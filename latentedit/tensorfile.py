@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,9 +34,11 @@ def write_safetensors(path: str | Path, tensors: Mapping[str, NDArray[Any]], met
 
 
 def read_safetensors(
-    path: str | Path, *, format: str, schema: int, names: Iterable[str]
+    path: str | Path, *, format: str, schema: int, names: Iterable[str], optional: Collection[str] = ()
 ) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
     """Arrays called ``names`` and metadata of a file whose metadata say ``format`` and a known ``schema``.
+
+    Those of ``names`` that are ``optional`` may be missing.
 
     Raises:
         DamagedFileError: missing, truncated, of another kind, or written by a newer latentedit.
@@ -53,7 +55,9 @@ def read_safetensors(
                 raise DamagedFileError(
                     f"{path}: schema {metadata['schema']}, this latentedit reads up to {schema}; install a newer one"
                 )
-            return {name: file.get_tensor(name) for name in names}, metadata
+            present = set(file.keys())
+            wanted = [name for name in names if name in present or name not in optional]
+            return {name: file.get_tensor(name) for name in wanted}, metadata
     except (SafetensorError, OSError, ValueError) as error:
         raise DamagedFileError(f"{path}: damaged or not a safetensors file ({error}); write it again") from error
 

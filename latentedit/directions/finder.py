@@ -226,7 +226,7 @@ def _check_source(method: Finder, rows: Samples | None, moments: Moments | None,
 
 def varies(s: Statistics) -> NDArray[np.bool_]:
     """Whether each target (t,) differs between rows by more than rounding."""
-    return s.c_yy > 1e-20 * (s.c_yy + s.count * np.square(s.mean_y))
+    return s.c_yy > 1e-20 * (s.c_yy + s.count_y * np.square(s.mean_y))
 
 
 def make_directions(
@@ -265,13 +265,20 @@ def make_directions(
             Direction(
                 tag=moments.tags[j], vector=torch.from_numpy(vectors[:, j].astype(np.float32)),
                 sigma=float(sigmas[j]), coefficient_norm=1.0 if unit_coefficients else float(norms[j]), finder=finder,
-                params={**params[j], **evidence, "target": moments.target}, generator_id=moments.generator_id,
+                params={**params[j], **evidence, "target": moments.target, **_labelled_rows(moments, j)},
+                generator_id=moments.generator_id,
                 layers=moments.layers, tagger_id=moments.tagger_id, truncation=moments.truncation, score=score,
                 support=counts[moments.tags[j]],
             )
         )  # fmt: skip
     warn_lost(finder, lost)
     return found
+
+
+def _labelled_rows(moments: Moments, j: int) -> dict[str, int]:
+    """What params say of a tag that some rows have no label for."""
+    rows = moments.label_counts[moments.tags[j]]
+    return {"labelled_rows": rows} if rows < moments.count else {}
 
 
 def _evidence(scores: HeldOut | None, j: int) -> tuple[float | None, dict[str, float]]:
@@ -311,13 +318,15 @@ def match_by_correlation(
 
     whole = moments.whole
     v = np.stack([d.vector.double().numpy() for d in components], 1)  # (d, k)
-    spread = np.outer(projection_std(v, whole), np.sqrt(whole.c_yy / whole.count)) * whole.count  # (k, t)
+    known = np.maximum(whole.count_y, 1)  # (t,)
+    spread = np.outer(projection_std(v, whole), np.sqrt(whole.c_yy / known)) * known  # (k, t)
     correlation = np.divide(v.T @ whole.c_xy, spread, out=np.zeros_like(spread), where=spread > 0)  # (k, t)
+    correlation = correlation.clip(-1, 1)  # the spread of codes is that of all rows, not of a tag's few
     correlation[:, ~varies(whole)] = 0
     best = np.abs(correlation).argmax(0)  # (t,)
     chosen = v[:, best]  # (d, t)
     scores = held_out(moments, lambda train: line_fit(chosen, train))
-    chance = float(norm.isf(0.05 / (2 * len(components)))) / np.sqrt(whole.count)
+    chance = float(norm.isf(0.05 / (2 * len(components)))) / np.sqrt(known)  # (t,)
     found, lost = [], []
     for j in moments.columns(tags):
         component, value = components[best[j]], float(correlation[best[j], j])
@@ -326,7 +335,8 @@ def match_by_correlation(
             continue
         params = {
             **component.params, "matched_by": "correlation", "component": component.tag, "correlation": value,
-            "correlation_by_chance": float(chance),
+            "correlation_by_chance": float(chance[j]),
+            **_labelled_rows(moments, j),
         }  # fmt: skip
         found.append(
             replace(

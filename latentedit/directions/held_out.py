@@ -41,19 +41,22 @@ class HeldOut(NamedTuple):
 
     @classmethod
     def of(cls, r2: Array, correlations: Array) -> HeldOut:
-        """From R2 (t,) and the correlations of each fold (folds, t)."""
+        """From R2 (t,) and the correlations of each fold (folds, t), NaN where a fold says nothing."""
         from scipy.stats import t as student
 
-        k = len(correlations)
-        error = np.sqrt((1 / k + 1 / (k - 1)) * correlations.var(0, ddof=1))  # (t,)
-        mean = correlations.mean(0)
-        return cls(r2, mean, mean - student.ppf((1 + CONFIDENCE) / 2, k - 1) * error)
+        there = ~np.isnan(correlations)
+        k = there.sum(0)  # (t,)
+        with np.errstate(divide="ignore", invalid="ignore"):  # one fold has no interval, none has no mean
+            mean = np.where(there, correlations, 0).sum(0) / k
+            variance = np.where(there, np.square(correlations - mean), 0).sum(0) / (k - 1)
+            error = np.sqrt((1 / k + 1 / (k - 1)) * variance)  # (t,)
+            return cls(r2, mean, mean - student.ppf((1 + CONFIDENCE) / 2, k - 1) * error)
 
 
 def held_out(moments: Moments, fit: Callable[[Statistics], Array]) -> HeldOut | None:
     """What ``fit(train statistics) -> coefficients (d, t)`` does on held-out folds; None with fewer than two.
 
-    A tag whose target never changes scores NaN.
+    A tag whose target never changes, or whose labels are all in one fold, scores NaN.
     """
     if not moments.usable_folds:
         return None
@@ -62,31 +65,36 @@ def held_out(moments: Moments, fit: Callable[[Statistics], Array]) -> HeldOut | 
     for k in moments.usable_folds:
         train, test = moments.train_without(k), moments.fold(k)
         coefficients = fit(train)
-        rss += residuals(coefficients, train, test)
-        tss += residuals(np.zeros_like(train.c_xy), train, test)
-        correlations.append(correlation(coefficients, test))
+        judged = (train.count_y > 0) & (test.count_y > 0)  # (t,)
+        rss += judged * residuals(coefficients, train, test)
+        tss += judged * residuals(np.zeros_like(train.c_xy), train, test)
+        correlations.append(np.where(judged, correlation(coefficients, test), np.nan))
     return HeldOut.of(1 - rss / np.where(tss > 0, tss, np.nan), np.stack(correlations))
 
 
 def residuals(coefficients: Array, train: Statistics, test: Statistics) -> Array:
-    """Squared error (t,) on the test rows of ``y = mean_y + (x - mean_x) @ coefficients``, means of the train rows."""
+    """Squared error (t,) on the test rows of ``y = mean_y + (x - mean_x) @ coefficients``, means of the train rows.
+
+    Both are the rows whose target is known; where some are not, ``test.c_xx`` counts by the share that is.
+    """
     b = coefficients  # (d, t)
-    shift = test.mean_y - train.mean_y - (test.mean_x - train.mean_x) @ b  # (t,)
-    scatter = test.c_yy - 2 * (b * test.c_xy).sum(0) + (b * (test.c_xx @ b)).sum(0)  # (t,)
-    return np.maximum(scatter, 0) + test.count * shift**2
+    offset = (b * (test.offset_x - train.offset_x)).sum(0)  # (t,)
+    shift = test.mean_y - train.mean_y - ((test.mean_x - train.mean_x) @ b + offset)  # (t,)
+    scatter = test.c_yy - 2 * (b * test.c_xy).sum(0) + test.known * (b * (test.c_xx @ b)).sum(0)  # (t,)
+    return np.maximum(scatter, 0) + test.count_y * shift**2
 
 
 def correlation(coefficients: Array, s: Statistics) -> Array:
     """Correlation (t,) of ``x @ coefficients`` and y over some rows; 0 where one of them never changes."""
     b = coefficients  # (d, t)
-    squares = (b * (s.c_xx @ b)).sum(0) * s.c_yy  # (t,)
+    squares = s.known * (b * (s.c_xx @ b)).sum(0) * s.c_yy  # (t,)
     return (b * s.c_xy).sum(0) / np.sqrt(np.where(squares > 0, squares, np.inf))
 
 
 def line_fit(v: Array, s: Statistics) -> Array:
     """Coefficients (d, t) of the best line through the projections on directions v (d, t)."""
     variance = (v * (s.c_xx @ v)).sum(0)  # (t,)
-    slope = (v * s.c_xy).sum(0) / np.where(variance > 0, variance, np.inf)
+    slope = (v * s.full_xy).sum(0) / np.where(variance > 0, variance, np.inf)
     return v * slope
 
 

@@ -90,7 +90,9 @@ class Lasso:
                 largest = float(np.abs(whole.c_xy[:, j]).max() / whole.count)
                 if not (largest > 0 and changes[j]):
                     continue
-                alpha, r2[j], correlations[:, j] = self._choose(j, largest, folds)
+                usable = [k for k, (train, test) in enumerate(folds) if train.labels(j) and test.count_y[j]]
+                correlations[:, j] = np.nan
+                alpha, r2[j], correlations[usable, j] = self._choose(j, largest, [folds[k] for k in usable])
                 path = alpha * np.geomspace(max(largest / alpha, 1), 1, 6)
                 coefficients[:, j] = whole.path(j, np.unique(path)[::-1], tol=self.tol, max_iter=self.max_iter)[:, -1]
                 nonzero = int(np.count_nonzero(coefficients[:, j]))
@@ -127,9 +129,13 @@ class Virtual:
     """
 
     def __init__(self, s: Statistics) -> None:
-        self.count, self.c_xy, self.statistics = s.count, s.c_xy, s
-        self.rows, self.targets = virtual_rows(s.c_xx, s.c_xy, s.count)
+        self.count, self.c_xy, self.statistics = s.count, s.full_xy, s
+        self.rows, self.targets = virtual_rows(s.c_xx, self.c_xy, s.count)
         self.gram = np.ascontiguousarray(s.c_xx * (len(s.c_xx) / s.count))
+
+    def labels(self, j: int) -> int:
+        """Rows whose target j is known."""
+        return int(self.statistics.count_y[j])
 
     def path(self, j: int, alphas: Array, *, tol: float, max_iter: int, start: Array | None = None) -> Array:
         """Coefficients (d, alphas) of target j by scikit-learn; alphas fall, each solution starts the next."""
@@ -181,8 +187,9 @@ def held_out_path(
 
 def _column(s: Statistics, j: int, times: int) -> Statistics:
     """Statistics of target j alone, repeated."""
-    c_xy = np.repeat(s.c_xy[:, j : j + 1], times, 1)
-    return Statistics(s.count, s.mean_x, s.c_xx, np.repeat(s.mean_y[j], times), c_xy, np.repeat(s.c_yy[j], times))
+    mean_y, c_yy, count_y = (np.repeat(values[j], times) for values in (s.mean_y, s.c_yy, s.count_y))
+    c_xy, offset_x = (np.repeat(values[:, j : j + 1], times, 1) for values in (s.c_xy, s.offset_x))
+    return Statistics(s.count, s.mean_x, s.c_xx, mean_y, c_xy, c_yy, count_y, offset_x)
 
 
 def _pass_on(caught: Sequence[warnings.WarningMessage]) -> None:

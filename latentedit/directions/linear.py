@@ -49,8 +49,8 @@ class Linear:
         if not source.count:
             raise LatentEditError("these moments hold no rows; add some with update()")
         whole = source.whole
-        coefficients = least_squares(whole.c_xx, whole.c_xy, self.cutoff)
-        scores = held_out(source, lambda train: least_squares(train.c_xx, train.c_xy, self.cutoff))
+        coefficients = least_squares(whole.c_xx, whole.full_xy, self.cutoff)
+        scores = held_out(source, lambda train: least_squares(train.c_xx, train.full_xy, self.cutoff))
         params = [{"cutoff": self.cutoff}] * len(source.tags)
         return make_directions(source, coefficients, finder=self.name, params=params, scores=scores, tags=tags)
 

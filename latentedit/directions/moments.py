@@ -4,12 +4,16 @@ The rows are style codes x (d numbers) with targets y (one per tag). Kept are co
 centred sums in float64, once per fold::
 
     count, mean_x (d,), c_xx (d, d), mean_y (t,), c_xy (d, t), c_yy (t,)      c_ab = sum (a - mean_a)(b - mean_b)
+    count_y (t,), offset_x (d, t)                          of the rows whose target is known, see :mod:`.statistics`
 
 and, over all folds together, count, mean and centred sum of the rows that *carry* each tag, for SVD.
 Sums of raw products would lose digits when the codes lie far from the origin, so batches are centred first
 and joined by the pairwise rule of Chan, Golub & LeVeque, "Algorithms for Computing the Sample Variance"
 (1983), eq. 2.1; for one row it is Welford's update (1962). Hence the answer depends on batch size and order
 only by rounding, and moments of separate machines merge.
+
+A target that is not known is NaN: its row counts for c_xx, and not for that tag's mean, cross moments, c_yy and
+carriers. Finders use c_xy / count_y, which is right where labels are missing at random.
 
 Folds: a row belongs to one of FOLDS = 5 folds by its *group* (its content picture, else its seed), so rows
 of one picture are never on both sides of a held-out test. :meth:`Moments.train_without` gives the other
@@ -51,8 +55,11 @@ if TYPE_CHECKING:
 Target = Literal["binary", "score"]
 
 FOLDS = 5
-SCHEMA = 1
+SCHEMA = 2
+"""1 had no count_y and offset_x: every target was known."""
 FORMAT = "latentedit.moments"
+_SINCE_2 = ("count_y", "offset_x")
+_FIELDS = ("mean_x", "c_xx", "mean_y", "c_xy", "c_yy", *_SINCE_2)
 
 
 def fold_of(groups: ArrayLike) -> NDArray[np.int64]:
@@ -106,8 +113,7 @@ class Moments:
         self.truncation, self.threshold, self.target = float(truncation), float(threshold), target
         self.sources = tuple(sorted(set(sources)))
         t = len(self.tags)
-        empty = Statistics(0, np.zeros(dim), np.zeros((dim, dim)), np.zeros(t), np.zeros((dim, t)), np.zeros(t))
-        self._folds = [empty] * FOLDS
+        self._folds = [Statistics.empty(dim, t)] * FOLDS
         self._tag_count = np.zeros(t, np.int64)
         self._tag_mean = np.zeros((t, dim))
         self._tag_c_xx = np.zeros((t, dim, dim))
@@ -121,28 +127,28 @@ class Moments:
 
         Args:
             codes: (n, d) numpy array or torch tensor, finite.
-            targets: (n, t) numbers, one column per tag.
+            targets: (n, t) numbers, one column per tag; NaN where a row has no label for it.
             groups: (n,) integers; rows of one group share a fold.
             present: (n, t) bool, which rows carry which tag; None: targets >= 0.5 for the target "binary",
-                targets >= threshold for "score".
+                targets >= threshold for "score". A row without a label carries nothing.
 
         Raises:
-            LatentEditError: shapes that do not fit, or values that are not finite; nothing is added then.
+            LatentEditError: shapes that do not fit, codes that are not finite, or infinite targets; nothing is added
+                then.
         """
         x, y, g = _array(codes, np.float64), _array(targets, np.float64), _array(groups, np.int64)
         n, t = len(x), len(self.tags)
         if x.shape != (n, self.dim) or y.shape != (n, t) or g.shape != (n,):
             wanted = f"(n, {self.dim}), (n, {t}), (n,)"
             raise LatentEditError(f"codes {x.shape}, targets {y.shape}, groups {g.shape}; these moments take {wanted}")
-        for name, values in (("codes", x), ("targets", y)):
-            if not np.isfinite(values).all():
-                bad = int(np.flatnonzero(~np.isfinite(values).all(1))[0])
-                raise LatentEditError(f"row {bad} of {name} holds values that are not finite (NaN or infinity)")
+        for name, bad, what in (("codes", ~np.isfinite(x), "NaN or infinity"), ("targets", np.isinf(y), "infinity")):
+            if bad.any():
+                raise LatentEditError(f"row {int(bad.any(1).argmax())} of {name} holds {what}; leave that row out")
         limit = 0.5 if self.target == "binary" else self.threshold
         carries = y >= limit if present is None else _array(present, bool)
         if carries.shape != (n, t):
             raise LatentEditError(f"present has shape {carries.shape}; give ({n}, {t})")
-        self._add(x, y, fold_of(g), carries)
+        self._add(x, y, fold_of(g), carries & ~np.isnan(y))
 
     def _add(self, x: Array, y: Array, folds: NDArray[np.int64], carries: NDArray[np.bool_]) -> None:
         for fold in np.unique(folds):
@@ -205,6 +211,12 @@ class Moments:
         return dict(zip(self.tags, self._tag_count.tolist(), strict=True))
 
     @property
+    def label_counts(self) -> dict[str, int]:
+        """Rows with a label for each tag."""
+        counts = np.sum([fold.count_y for fold in self._folds], axis=0)
+        return dict(zip(self.tags, counts.tolist(), strict=True))
+
+    @property
     def usable_folds(self) -> tuple[int, ...]:
         """Folds that hold rows, when there are at least two; else none, and nothing can be held out."""
         filled = tuple(k for k, fold in enumerate(self._folds) if fold.count)
@@ -254,8 +266,7 @@ class Moments:
 
     def save(self, path: str | Path) -> None:
         """Write everything to a safetensors file, atomically."""
-        fields = ("mean_x", "c_xx", "mean_y", "c_xy", "c_yy")
-        tensors: dict[str, NDArray[Any]] = {f: np.stack([getattr(s, f) for s in self._folds]) for f in fields}
+        tensors: dict[str, NDArray[Any]] = {f: np.stack([getattr(s, f) for s in self._folds]) for f in _FIELDS}
         tensors["count"] = np.array([s.count for s in self._folds], np.int64)
         tensors |= {"tag_count": self._tag_count, "tag_mean": self._tag_mean, "tag_c_xx": self._tag_c_xx}
         about = {"dim": self.dim, **self._init_arguments(), "sources": self.sources}
@@ -268,22 +279,22 @@ class Moments:
         Raises:
             DamagedFileError: missing, truncated, of another kind, or written by a newer latentedit.
         """
-        fields = ("mean_x", "c_xx", "mean_y", "c_xy", "c_yy")
-        names = (*fields, "count", "tag_count", "tag_mean", "tag_c_xx")
-        arrays, metadata = read_safetensors(path, format=FORMAT, schema=SCHEMA, names=names)
+        names = (*_FIELDS, "count", "tag_count", "tag_mean", "tag_c_xx")
+        arrays, metadata = read_safetensors(path, format=FORMAT, schema=SCHEMA, names=names, optional=_SINCE_2)
         try:
             moments = cls(**json.loads(metadata["about"]))
         except (KeyError, TypeError, ValueError, LatentEditError) as error:
             raise DamagedFileError(f"{path}: damaged description ({error}); delete it and run again") from error
         d, t = moments.dim, len(moments.tags)
-        shapes = ((FOLDS, d), (FOLDS, d, d), (FOLDS, t), (FOLDS, d, t), (FOLDS, t), (FOLDS,), (t,), (t, d), (t, d, d))
-        for name, shape in zip(names, shapes, strict=True):
-            if arrays[name].shape != shape or not np.isfinite(arrays[name]).all():
+        if metadata["schema"] == "1":
+            arrays["count_y"] = np.repeat(arrays["count"][:, None], t, 1)
+            arrays["offset_x"] = np.zeros((FOLDS, d, t))
+        shapes = ((FOLDS, d), (FOLDS, d, d), (FOLDS, t), (FOLDS, d, t), (FOLDS, t), (FOLDS, t), (FOLDS, d, t))
+        for name, shape in zip(names, (*shapes, (FOLDS,), (t,), (t, d), (t, d, d)), strict=True):
+            if name not in arrays or arrays[name].shape != shape or not np.isfinite(arrays[name]).all():
                 raise DamagedFileError(f"{path}: {name} is damaged; delete the file and run again")
-        moments._folds = [
-            Statistics(int(arrays["count"][k]), *(arrays[f][k].astype(np.float64) for f in fields))
-            for k in range(FOLDS)
-        ]
+        fields = [arrays[name].astype(np.int64 if name == "count_y" else np.float64) for name in _FIELDS]
+        moments._folds = [Statistics(int(n), *(f[k] for f in fields)) for k, n in enumerate(arrays["count"])]
         moments._tag_count, moments._tag_mean = arrays["tag_count"].copy(), arrays["tag_mean"].copy()
         moments._tag_c_xx = arrays["tag_c_xx"].copy()
         return moments
@@ -306,7 +317,7 @@ class Moments:
     ) -> Moments:
         """Moments of all labelled rows of a stored run, in one streaming pass.
 
-        Rows without labels are left out. With fewer contents than folds, the seed decides the fold.
+        Rows without any label are left out. With fewer contents than folds, the seed decides the fold.
 
         Args:
             samples: the run.
@@ -355,12 +366,13 @@ class Moments:
         for batch in samples.iter_batches(tagger):
             assert batch.scores is not None
             scores = batch.scores[:, columns]  # (n, t)
-            labelled = np.isfinite(scores).all(1)
-            present = scores >= limits
+            known, present = np.isfinite(scores), scores >= limits
+            labelled = known.any(1)
+            targets = np.where(known, present if self.target == "binary" else scores, np.nan)
             if labelled.any():
                 self.update(
                     batch.codes[labelled],
-                    (present if self.target == "binary" else scores)[labelled],
+                    targets[labelled],
                     groups=(batch.seeds if by_seed else batch.groups)[labelled],
                     present=present[labelled],
                 )

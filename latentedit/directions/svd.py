@@ -28,7 +28,7 @@ class SVD:
     """Directions by singular value decomposition, O(t d^3).
 
     Attributes:
-        centred: about the mean of all codes instead of the origin (the study).
+        centred: about the mean of all codes that have a label instead of the origin (the study).
     """
 
     centred: bool = False
@@ -46,12 +46,13 @@ class SVD:
         columns = source.columns(tags)
         if not source.count:
             raise LatentEditError("these moments hold no rows; add some with update()")
-        mean = source.whole.mean_x
+        means = source.whole.mean_x_of  # (d, t)
         vectors = np.zeros((source.dim, len(source.tags)))
         params: list[dict[str, object]] = [{}] * len(source.tags)
         for j in columns:
             rows = source.tagged(source.tags[j])
             if rows.count:
+                mean = means[:, j]
                 v, share = leading_vector(rows.about(mean if self.centred else np.zeros(source.dim)))
                 vectors[:, j] = towards(v, rows.mean_x - mean)
                 params[j] = {"centred": self.centred, "share_of_squares": share}

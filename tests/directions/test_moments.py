@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from toy import ToyGenerator, ToyTagger
 
-from latentedit.directions.moments import FOLDS, Moments, fold_of
+from latentedit.directions.moments import FOLDS, SCHEMA, Moments, fold_of
 from latentedit.directions.statistics import Statistics
 from latentedit.errors import DamagedFileError, LatentEditError, MismatchError, UnknownNameError
 from latentedit.samples.sampling import sample
@@ -20,7 +20,7 @@ from latentedit.samples.store import Samples
 from latentedit.tensorfile import read_safetensors, write_safetensors
 
 D, TAGS = 7, ("a", "b", "c")
-FIELDS = ("count", "mean_x", "c_xx", "mean_y", "c_xy", "c_yy")
+FIELDS = ("count", "mean_x", "c_xx", "mean_y", "c_xy", "c_yy", "count_y", "offset_x")
 
 
 def rows(n: int = 300, offset: float = 0.0, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -39,8 +39,26 @@ def fitted(x: np.ndarray, y: np.ndarray, g: np.ndarray, batch: int = 10_000) -> 
 
 
 def expected(x: np.ndarray, y: np.ndarray) -> Statistics:
-    both = np.cov(np.concatenate([x, y], 1).T, bias=True) * len(x)
-    return Statistics(len(x), x.mean(0), both[:D, :D].copy(), y.mean(0), both[:D, D:].copy(), np.diag(both)[D:].copy())
+    """What numpy says of the rows, of each target on the rows where it is not NaN."""
+    t, mean_x = y.shape[1], x.mean(0)
+    mean_y, c_yy, count_y = np.zeros(t), np.zeros(t), np.zeros(t, np.int64)
+    c_xy, offset_x = np.zeros((D, t)), np.zeros((D, t))
+    for j in range(t):
+        known = ~np.isnan(y[:, j])
+        count_y[j] = known.sum()
+        if known.any():
+            both = np.cov(np.column_stack([x[known], y[known, j]]).T, bias=True) * known.sum()
+            mean_y[j], c_yy[j], c_xy[:, j] = y[known, j].mean(), both[D, D], both[:D, D]
+            offset_x[:, j] = x[known].mean(0) - mean_x
+    c_xx = np.cov(x.T, bias=True) * len(x)
+    return Statistics(len(x), mean_x, c_xx, mean_y, c_xy, c_yy, count_y, offset_x)
+
+
+def with_holes(y: np.ndarray, share: float = 0.4, seed: int = 5) -> np.ndarray:
+    """Targets that are missing at random, of the second tag all rows but every third, of the last none."""
+    missing = np.random.default_rng(seed).random(y.shape) < share
+    missing[:, 1], missing[:, 2] = np.arange(len(y)) % 3 > 0, False
+    return np.where(missing, np.nan, y)
 
 
 def assert_same(a: Statistics, b: Statistics, rtol: float = 1e-10) -> None:
@@ -59,14 +77,28 @@ def assert_all_same(a: Moments, b: Moments, rtol: float = 1e-10) -> None:
         np.testing.assert_allclose(left.c_xx, right.c_xx, rtol=rtol, atol=rtol * (1 + np.abs(right.c_xx).max()))
 
 
-def test_whole_and_folds_are_numpys_moments_of_the_rows() -> None:
-    x, y, g = rows()
+@pytest.mark.parametrize("holes", [False, True])
+def test_whole_and_folds_are_numpys_moments_of_the_rows(holes: bool) -> None:
+    x, y, g = rows(offset=3.0)
+    y = with_holes(y) if holes else y
     moments = fitted(x, y, g, batch=37)
     assert_same(moments.whole, expected(x, y))
     for k in range(FOLDS):
         inside = fold_of(g) == k
         assert_same(moments.fold(k), expected(x[inside], y[inside]))
         assert_same(moments.train_without(k), expected(x[~inside], y[~inside]))
+    assert moments.label_counts == dict(zip(TAGS, (~np.isnan(y)).sum(0).tolist(), strict=True))
+    assert (moments.whole.offset_x == 0).all() is np.bool_(not holes)
+    np.testing.assert_array_equal(moments.whole.c_xx, fitted(x, np.zeros_like(y), g, batch=37).whole.c_xx)
+
+
+def test_a_row_without_a_label_carries_nothing() -> None:
+    x, y, g = rows()
+    moments = Moments(D, TAGS, generator_id="toy:1")
+    moments.update(x, with_holes(y), groups=g, present=np.ones_like(y))
+    known = ~np.isnan(with_holes(y))
+    assert moments.tag_counts == dict(zip(TAGS, known.sum(0).tolist(), strict=True))
+    np.testing.assert_allclose(moments.tagged("a").mean_x, x[known[:, 0]].mean(0))
 
 
 def test_tagged_rows_about_the_origin_and_about_a_point() -> None:
@@ -81,9 +113,12 @@ def test_tagged_rows_about_the_origin_and_about_a_point() -> None:
 
 
 @settings(max_examples=25, deadline=None)
-@given(cuts=st.lists(st.integers(0, 120), max_size=5), order=st.randoms(use_true_random=False))
-def test_streaming_is_whole_and_merge_is_order_free(cuts: list[int], order) -> None:  # type: ignore[no-untyped-def]
-    x, y, g = rows(120)
+@given(cuts=st.lists(st.integers(0, 120), max_size=5), order=st.randoms(use_true_random=False), holes=st.booleans())
+def test_streaming_is_whole_and_merge_is_order_free(cuts: list[int], order, holes: bool) -> None:  # type: ignore[no-untyped-def]
+    x, y, g = rows(120, offset=3.0)
+    if holes:
+        y = with_holes(y)
+        y[:40, 0], y[40:, 1] = np.nan, np.nan  # parts where a tag has no label at all
     edges = [0, *sorted(cuts), 120]
     parts = [fitted(x[a:b], y[a:b], g[a:b]) for a, b in zip(edges, edges[1:], strict=False)]
     order.shuffle(parts)
@@ -93,8 +128,10 @@ def test_streaming_is_whole_and_merge_is_order_free(cuts: list[int], order) -> N
     assert_all_same(merged, fitted(x, y, g))
 
 
-def test_merging_two_ways_round_is_the_same_to_the_bit() -> None:
+@pytest.mark.parametrize("holes", [False, True])
+def test_merging_two_ways_round_is_the_same_to_the_bit(holes: bool) -> None:
     x, y, g = rows()
+    y = with_holes(y) if holes else y
     ab, ba = fitted(x[:90], y[:90], g[:90]), fitted(x[90:], y[90:], g[90:])
     a, b = ab.clone(), ba.clone()
     ab.merge(b)
@@ -156,8 +193,7 @@ def test_takes_torch_tensors_and_score_targets() -> None:
     np.testing.assert_allclose(moments.whole.c_xy, 0.4 * fitted(x, y, g).whole.c_xy)
 
 
-@pytest.mark.parametrize("where", ["codes", "targets"])
-@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize(("where", "value"), [("codes", np.nan), ("codes", np.inf), ("targets", -np.inf)])
 def test_values_that_are_not_finite_are_refused_and_change_nothing(where: str, value: float) -> None:
     x, y, g = rows(20)
     (x if where == "codes" else y)[3, 0] = value
@@ -199,6 +235,7 @@ def test_save_and_load_to_the_bit(tmp_path: Path) -> None:
         D, TAGS, generator_id="toy:1", tagger_id="t:2", layers=("p", "q"), truncation=0.7, threshold=0.35, sources=["s"]
     )
     x, y, g = rows()
+    y = with_holes(y)
     moments.update(x, y, groups=g)
     moments.save(tmp_path / "m.safetensors")
     back = Moments.load(tmp_path / "m.safetensors")
@@ -212,12 +249,27 @@ def test_save_and_load_to_the_bit(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["m.safetensors"]
 
 
+def test_files_of_the_first_schema_are_read(tmp_path: Path) -> None:
+    path, moments = tmp_path / "m.safetensors", fitted(*rows())
+    moments.save(path)
+    old = ("mean_x", "c_xx", "mean_y", "c_xy", "c_yy", "count", "tag_count", "tag_mean", "tag_c_xx")
+    arrays, metadata = read_safetensors(path, format="latentedit.moments", schema=SCHEMA, names=old)
+    write_safetensors(path, arrays, metadata | {"schema": "1"})
+    back = Moments.load(path)
+    for name in FIELDS:
+        np.testing.assert_array_equal(getattr(back.whole, name), getattr(moments.whole, name))
+    assert set(back.label_counts.values()) == {300}
+    write_safetensors(path, arrays, metadata)
+    with pytest.raises(DamagedFileError, match="count_y is damaged"):
+        Moments.load(path)
+
+
 def test_damaged_foreign_and_newer_files_are_refused_in_one_line(tmp_path: Path) -> None:
     path = tmp_path / "m.safetensors"
     fitted(*rows()).save(path)
     whole = path.read_bytes()
-    names = ("mean_x", "c_xx", "mean_y", "c_xy", "c_yy", "count", "tag_count", "tag_mean", "tag_c_xx")
-    arrays, metadata = read_safetensors(path, format="latentedit.moments", schema=1, names=names)
+    names = (*FIELDS, "tag_count", "tag_mean", "tag_c_xx")
+    arrays, metadata = read_safetensors(path, format="latentedit.moments", schema=SCHEMA, names=names)
 
     def refused(pattern: str) -> None:
         with pytest.raises(DamagedFileError, match=pattern) as caught:
@@ -230,7 +282,7 @@ def test_damaged_foreign_and_newer_files_are_refused_in_one_line(tmp_path: Path)
     refused("damaged")
     write_safetensors(path, arrays, metadata | {"format": "other"})
     refused("not a latentedit.moments file")
-    write_safetensors(path, arrays, metadata | {"schema": "2"})
+    write_safetensors(path, arrays, metadata | {"schema": str(SCHEMA + 1)})
     refused("newer")
     write_safetensors(path, arrays, metadata | {"about": "{}"})
     refused("description")
