@@ -12,8 +12,11 @@ from latentedit.cli.asking import meant
 from latentedit.cli.common import Context, OutFile, cli, common, recorded_generator, refuse_existing
 
 if TYPE_CHECKING:
+    from latentedit.directions.bank import DirectionBank
     from latentedit.directions.moments import Target
     from latentedit.samples.store import Samples
+
+_SHOWN = 20
 
 
 @cli.command("fit-directions")
@@ -79,11 +82,24 @@ def fit_directions(
             progress=context.progress("fit"),
         )
         _say_dropped(context, source, bank.tags, tags, tagger)
+        _say_partial(context, bank)
     bank.save(out)
     context.result(
         {"directions": str(out), "tags": list(bank.tags)},
         f"{len(bank)} directions in {out}; see them with: latentedit list directions {out}",
     )
+
+
+def _say_partial(context: Context, bank: DirectionBank) -> None:
+    """Name the tags that some labelled rows have no label for, with the rows that have one, fewest first."""
+    rows = {d.tag: d.params["labelled_rows"] for d in bank if "labelled_rows" in d.params}
+    if rows:
+        shown = [f"{tag} {rows[tag]}" for tag in sorted(rows, key=lambda tag: rows[tag])[:_SHOWN]]
+        more = f" and {len(rows) - _SHOWN} more tags" if len(rows) > _SHOWN else ""
+        context.say(
+            f"labelled in some of the rows, and fitted as if the others lacked the label by chance: "
+            f"{', '.join(shown)}{more}"
+        )
 
 
 def _say_dropped(
@@ -94,8 +110,9 @@ def _say_dropped(
 
     if named or not samples.taggers:
         return
-    rows, counts = samples.labelled(tagger), samples.tag_counts(tagger)
-    dropped = [tag for tag, count in counts.items() if count >= 0.01 * rows and tag not in fitted and dropped_by(tag)]
+    rows, counts = samples.label_counts(tagger), samples.tag_counts(tagger)
+    common = [tag for tag, count in counts.items() if count and count >= 0.01 * rows[tag]]
+    dropped = [tag for tag in common if tag not in fitted and dropped_by(tag)]
     if dropped:
         more = f" and {len(dropped) - 5} more" if len(dropped) > 5 else ""
         context.say(f"not fitted, for what they are: {', '.join(dropped[:5])}{more}; --keep-tag TAG fits one")

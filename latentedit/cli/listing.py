@@ -54,9 +54,12 @@ def list_tags(samples: Path | None, tagger: str | None, as_json: bool) -> None:
 
     stored = open_samples(samples)
     counts = dict(sorted(stored.tag_counts(tagger).items(), key=lambda item: -item[1]))
-    labelled = stored.labelled(tagger)
-    rows = [[tag, str(count), f"{count / labelled:.1%}"] for tag, count in counts.items()]
-    document = {"tagger": stored.tagger_id(tagger), "taggers": stored.taggers, "rows": labelled, "tags": counts}
+    labels = stored.label_counts(tagger)
+    rows = [[tag, str(count), f"{count / max(labels[tag], 1):.1%}"] for tag, count in counts.items()]
+    document = {
+        "tagger": stored.tagger_id(tagger), "taggers": stored.taggers, "rows": stored.labelled(tagger), "tags": counts,
+        "labelled": {tag: labels[tag] for tag in counts},
+    }  # fmt: skip
     click.echo(json.dumps(document, indent=2) if as_json else table(["tag", "samples", "share"], rows))
 
 

@@ -336,7 +336,7 @@ class Moments:
         if target not in ("binary", "score"):
             raise UnknownNameError("target", str(target), ("binary", "score"))
         threshold, source = samples.threshold(tagger), samples.fingerprint(tagger)
-        rows = samples.labelled(tagger)
+        rows = samples.label_counts(tagger)
         kept = select_tags(samples.tag_counts(tagger), rows, tags=tags, keep=keep, low=low, high=high)
         key = hashlib.sha256(json.dumps([SCHEMA, FOLDS, source, kept, target, threshold]).encode()).hexdigest()
         path = samples.path / "moments" / f"{key[:24]}.safetensors"

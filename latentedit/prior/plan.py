@@ -53,7 +53,7 @@ def plan_of(
     if samples is None and tags:
         raise LatentEditError("a generator alone has no tags; give samples that are tagged, or leave tags out")
     if samples is not None and samples.taggers:
-        known = select_tags(samples.tag_counts(tagger), samples.labelled(tagger), tags=tags)
+        known = select_tags(samples.tag_counts(tagger), samples.label_counts(tagger), tags=tags)
         known = known if tags is not None else known[: recipe.most_tags]
     looks = min(recipe.pictures, len(samples)) if samples is not None and generator is not None and known else 0
     counts = {

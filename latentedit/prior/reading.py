@@ -63,12 +63,12 @@ def stored(samples: Samples, *, tags: tuple[str, ...] | None, tagger: str | None
         raise LatentEditError(f"{samples.path} holds no tags; label it with `latentedit tag {samples.path}`")
     chosen: tuple[str, ...] = ()
     if tagged:
-        counts, rows = samples.tag_counts(tagger), samples.labelled(tagger)
+        counts, rows = samples.tag_counts(tagger), samples.label_counts(tagger)
         chosen = select_tags(counts, rows, tags=tags)
         if bare := [tag for tag in chosen if not counts[tag]]:
             raise LatentEditError(f"no sample of {samples.path} has {', '.join(bare)}; leave it out, or sample more")
         if tags is None and len(chosen) > most:
-            nearest = sorted(chosen, key=lambda tag: abs(counts[tag] / rows - 0.5))[:most]
+            nearest = sorted(chosen, key=lambda tag: abs(counts[tag] / rows[tag] - 0.5))[:most]
             chosen = tuple(tag for tag in chosen if tag in set(nearest))
     vocabulary = samples.tags(tagger) if tagged else ()
     columns = [vocabulary.index(tag) for tag in chosen]

@@ -146,8 +146,17 @@ class Samples:
         return table["threshold"].to_numpy().astype(np.float16).astype(np.float32)
 
     def labelled(self, tagger: str | None = None) -> int:
-        """Number of rows that have labels; reads only tags."""
+        """Number of rows that have a label for some tag; reads only tags."""
         return sum(int((~sparse.unlabelled).sum()) for sparse in self._iter_tags(tagger))
+
+    def label_counts(self, tagger: str | None = None) -> dict[str, int]:
+        """Number of rows with a label for each tag; reads only tags."""
+        tags = self.tags(tagger)
+        counts = np.zeros(len(tags), np.int64)
+        for sparse in self._iter_tags(tagger):
+            unknown = np.bincount(sparse.tags[np.isnan(sparse.scores)], minlength=len(tags))
+            counts += int((~sparse.unlabelled).sum()) - unknown
+        return dict(zip(tags, counts.tolist(), strict=True))
 
     def tag_counts(self, tagger: str | None = None, *, threshold: float | None = None) -> dict[str, int]:
         """Number of rows whose score of a tag reaches a threshold, the tag's own by default; reads only tags.

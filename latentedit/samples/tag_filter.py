@@ -63,7 +63,7 @@ def dropped_by(tag: str) -> str | None:
 
 def select_tags(
     counts: Mapping[str, int],
-    rows: int,
+    rows: int | Mapping[str, int],
     *,
     tags: Sequence[str] | None = None,
     keep: Collection[str] = (),
@@ -76,7 +76,7 @@ def select_tags(
 
     Args:
         counts: rows that carry each tag.
-        rows: labelled rows in all.
+        rows: labelled rows in all; or those with a label for each tag, where some lack it.
         keep: tags to fit although DROPPED lists them, if as many rows carry them as others need; an entry with
             a star, with or without it (``rating:``, ``*_text``), keeps all that it drops. Other tags may be named.
 
@@ -94,14 +94,15 @@ def select_tags(
             if tag not in counts:
                 raise UnknownNameError("tag", tag, counts)
         return tuple(dict.fromkeys(tags))
-    common = [tag for tag, count in counts.items() if low * rows <= count <= high * rows and count]
+    of = dict.fromkeys(counts, rows) if isinstance(rows, int) else rows
+    common = [tag for tag, count in counts.items() if low * of[tag] <= count <= high * of[tag] and count]
     kept = tuple(tag for tag in common if tag in exempt or dropped_by(tag) is None)
     if not kept:
         seen = sum(1 for count in counts.values() if count)
         shares = f"on {low:.3g} to {high:.3g} of them"
         found = f"only {', '.join(common[:3])} {shares}, dropped unless kept" if common else f"none {shares}"
         raise LatentEditError(
-            f"no tag is left to fit: {seen} tags were seen on {rows} rows, {found}; "
+            f"no tag is left to fit: {seen} tags were seen on {max(of.values(), default=0)} rows, {found}; "
             "sample more, widen low and high, or name tags"
         )
     return kept

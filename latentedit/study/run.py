@@ -230,8 +230,8 @@ class Study:
         )  # fmt: skip
         counts = samples.tag_counts()
         named = [tag for e in p.edits for tag in (e.positive, e.negative) if tag is not None]
-        common = select_tags(counts, samples.labelled(), low=p.low, high=p.high)
-        tags = select_tags(counts, samples.labelled(), tags=[*dict.fromkeys([*named, *common])])
+        common = select_tags(counts, samples.label_counts(), low=p.low, high=p.high)
+        tags = select_tags(counts, samples.label_counts(), tags=[*dict.fromkeys([*named, *common])])
         moments = Moments.from_samples(samples, tags=tags)
         banks: dict[str, EditorFile] = {}
         finders = list(dict.fromkeys(m.finder for m in p.methods))
