@@ -331,6 +331,7 @@ class Moments:
 
         Raises:
             UnknownNameError: a named tag is not in the tagger's vocabulary.
+            DamagedFileError: a shard does not fit the manifest, whether its rows are read or cached.
             LatentEditError: no tags are stored, none is left, or no row is labelled.
         """
         if target not in ("binary", "score"):
@@ -341,6 +342,7 @@ class Moments:
         key = hashlib.sha256(json.dumps([SCHEMA, FOLDS, source, kept, target, threshold]).encode()).hexdigest()
         path = samples.path / "moments" / f"{key[:24]}.safetensors"
         if cache and path.exists():
+            samples.verify(tagger)  # the cache must not hide a damaged shard
             with suppress(DamagedFileError):  # then it is made again
                 return cls.load(path)
         moments = cls(
