@@ -87,12 +87,19 @@ def _tag_samples(context: Context, samples: Path, tagger: str, generator: str | 
         stored, _generator(context, stored, generator), t, contents=contents, batch_size=context.batch_size,
         progress=context.progress("tag"), tagger_name=tagger,
     )  # fmt: skip
-    counts = sorted(tagged.tag_counts(t.id).items(), key=lambda item: -item[1])
-    top = ", ".join(f"{name} {count}" for name, count in counts[:6])
+    counts = dict(sorted(tagged.tag_counts(t.id).items(), key=lambda item: -item[1]))
     context.result(
-        {"samples": str(samples), "tagger": t.id, "taggers": list(tagged.taggers), "tags": dict(counts)},
-        f"{samples} has the tags of {', '.join(tagged.taggers)}; most frequent now: {top}",
+        {"samples": str(samples), "tagger": t.id, "taggers": list(tagged.taggers), "tags": counts},
+        f"{samples} has the tags of {', '.join(tagged.taggers)}{most_frequent(counts, '; most frequent now: ')}",
     )
+
+
+def most_frequent(counts: dict[str, int], title: str) -> str:
+    """The first six of tags in order of their number, with a title, or that there is none; "" without a tagger."""
+    found = [f"{name} {count}" for name, count in counts.items() if count][:6]
+    if counts and not found:
+        return "; no tag is on any of them"
+    return title + ", ".join(found) if found else ""
 
 
 def _generator(context: Context, stored: Samples, asked: str | None) -> Generator:

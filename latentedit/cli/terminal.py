@@ -87,3 +87,11 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     with console.capture() as captured:
         console.print(drawn)
     return "\n".join(line.rstrip() for line in captured.get().splitlines() if line.strip())
+
+
+def file_size(size: float) -> str:
+    """A number of bytes for people, as disks count them: 1 MB is a million."""
+    for unit, one in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
+        if size >= one:
+            return f"{size / one:.1f} {unit}"
+    return f"{size / 1e3:.1f} kB"

@@ -21,6 +21,7 @@ from latentedit.generators.base import Generator, content_of_label
 from latentedit.pictures.images import to_uint8
 from latentedit.samples.contents import Contents
 from latentedit.samples.manifest import Manifest
+from latentedit.samples.picture_files import PictureFiles
 from latentedit.samples.store import Samples
 from latentedit.samples.tables import SCORE_FLOOR
 from latentedit.samples.writer import Writer
@@ -51,6 +52,8 @@ class Job:
     batch_size: int
     tagger_name: str | None
     progress: Progress | None
+    files: PictureFiles | None = None
+    """Where to write the pictures that are decoded on the way, as files."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +95,7 @@ def fill(writer: Writer, job: Job, n: int) -> None:
     if tagger is not None:
         if (check_rows := getattr(tagger, "check_rows", None)) is not None:
             seeds = manifest.seed + np.arange(n)
-            check_rows(seeds, _content_names(manifest, seeds))
+            check_rows(seeds, content_names(manifest, seeds))
         writer.add_tagger(
             tagger.id, name=job.tagger_name, tags=tagger.tags, threshold=float(tagger.threshold),
             thresholds=getattr(tagger, "thresholds", None), settings=getattr(tagger, "settings", None),
@@ -117,7 +120,7 @@ def fill(writer: Writer, job: Job, n: int) -> None:
         )
 
 
-def _content_names(manifest: Manifest, seeds: np.ndarray) -> list[str] | None:
+def content_names(manifest: Manifest, seeds: np.ndarray) -> list[str] | None:
     """File name of each row's content picture; None for a run without any."""
     indices, source = manifest.content_indices(seeds), manifest.contents
     if indices is None or source is None:
@@ -131,12 +134,12 @@ def _score(writer: Writer, job: Job, step: Step) -> Iterator[tuple[_Decoded, np.
     label_rows = getattr(tagger, "label_rows", None)  # of taggers that know rows rather than pictures
     if tagger is None or label_rows is not None:
         for batch in _decode(writer, job, step, None):
-            names = _content_names(writer.manifest, batch.seeds)
+            names = content_names(writer.manifest, batch.seeds)
             yield batch, None if label_rows is None else label_rows(batch.seeds, names)
         return
     prepare, predict = halves(tagger)
     for batch in feed(_decode(writer, job, step, prepare), tagger):
-        yield batch, checked_scores(tagger, predict(batch.prepared), _names(batch.seeds))
+        yield batch, checked_scores(tagger, predict(batch.prepared), row_names(batch.seeds))
 
 
 @torch.no_grad()
@@ -144,7 +147,6 @@ def _decode(writer: Writer, job: Job, step: Step, prepare: Callable[[Tensor], An
     """Draw or read the codes of a shard; decode and prepare their pictures where these are wanted."""
     manifest = writer.manifest
     seeds = manifest.seeds(step.number, step.rows)
-    indices = manifest.content_indices(seeds)
     stored = None if step.codes else writer.read_codes(step.number)
     keep = manifest.images and step.codes
     for start in range(0, step.rows, job.batch_size):
@@ -155,13 +157,43 @@ def _decode(writer: Writer, job: Job, step: Step, prepare: Callable[[Tensor], An
             codes = torch.from_numpy(stored[rows].copy())
         prepared, images = None, []
         if prepare is not None or keep:
-            content = content_of_label(job.generator, manifest.label)
-            if job.contents is not None and indices is not None:
-                content = job.contents(indices[rows])
-            pictures = decode(job.generator, codes, content=content, noise=manifest.noise, names=_names(seeds[rows]))
+            pictures = decode_rows(job.generator, manifest, job.contents, seeds[rows], codes)
             prepared = prepare(pictures) if prepare is not None else None
-            images = [_png(pixels) for pixels in to_uint8(pictures)] if keep else []
+            images = [png(pixels) for pixels in to_uint8(pictures)] if keep else []
+            if job.files is not None:
+                job.files.write(seeds[rows], to_uint8(pictures))
         yield _Decoded(seeds[rows], codes, prepared, images)
+
+
+def decode_rows(
+    generator: Generator, manifest: Manifest, contents: Contents | None, seeds: np.ndarray, codes: Tensor
+) -> Tensor:
+    """Pictures (n, 3, H, W) float32 in [-1, 1] of rows of a run: seeds (n,) and their codes (n, dim).
+
+    Raises:
+        LatentEditError: as :func:`decode`.
+    """
+    content, indices = content_of_label(generator, manifest.label), manifest.content_indices(seeds)
+    if contents is not None and indices is not None:
+        content = contents(indices)
+    return decode(generator, codes, content=content, noise=manifest.noise, names=row_names(seeds))
+
+
+@torch.no_grad()
+def write_pictures(samples: Samples, job: Job, files: PictureFiles) -> None:
+    """Decode and write the pictures of a run that are not there yet; ``job.progress`` counts them all."""
+    report, manifest = job.progress or (lambda done, total: None), samples.manifest
+    report(len(files.there), files.n)
+    for number, shard in enumerate(manifest.shards):
+        seeds = manifest.seeds(number, shard.rows)
+        lacking = np.flatnonzero(files.lacks(seeds))
+        codes = samples.read_codes(number) if len(lacking) else None
+        for start in range(0, len(lacking), job.batch_size):
+            assert codes is not None
+            rows = lacking[start : start + job.batch_size]
+            pictures = decode_rows(job.generator, manifest, job.contents, seeds[rows], torch.from_numpy(codes[rows]))
+            files.write(seeds[rows], to_uint8(pictures))
+            report(len(files.there), files.n)
 
 
 @torch.no_grad()
@@ -248,11 +280,8 @@ def pictures_of(
     with torch.no_grad():
         for start in range(0, len(rows), batch_size):
             batch = manifest.seed + rows[start : start + batch_size]
-            content = content_of_label(generator, manifest.label)
-            if pictures is not None and (indices := manifest.content_indices(batch)) is not None:
-                content = pictures(indices)
             chosen = torch.from_numpy(codes[start : start + batch_size])
-            found.append(decode(generator, chosen, content=content, noise=manifest.noise, names=_names(batch)).cpu())
+            found.append(decode_rows(generator, manifest, pictures, batch, chosen).cpu())
     return torch.cat(found)
 
 
@@ -295,11 +324,13 @@ def check_tagger(tagger: Tagger) -> None:
             raise LatentEditError(f"{tagger.id} has threshold {threshold}; it must be in ({SCORE_FLOOR}, 1]")
 
 
-def _names(seeds: np.ndarray) -> list[str]:
+def row_names(seeds: np.ndarray) -> list[str]:
+    """What messages call rows."""
     return [f"seed {seed}" for seed in seeds]
 
 
-def _png(pixels: np.ndarray) -> bytes:
+def png(pixels: np.ndarray) -> bytes:
+    """The PNG file of a picture (H, W, 3) uint8."""
     from PIL import Image
 
     buffer = io.BytesIO()

@@ -9,13 +9,16 @@ both shard by shard, as :mod:`latentedit.samples.store` says; pictures touch the
   interruptions do not change what is stored (codes to 1e-6), and a larger ``n`` extends a run.
 * The same call again keeps the finished shards and does the rest. It also redoes a shard whose file
   was deleted, and labels an older run with a tagger that it lacks.
+* Pictures for people to look at and to label are files in another folder, with ``images``; see
+  :mod:`latentedit.samples.picture_files`.
 * A folder that holds another run is refused in a line that names what differs.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,8 +26,10 @@ import numpy as np
 from latentedit.errors import LatentEditError
 from latentedit.generators.base import Generator
 from latentedit.samples.contents import Contents
-from latentedit.samples.fill import Job, Progress, check_tagger, fill
+from latentedit.samples.expected import Expected, expect
+from latentedit.samples.fill import Job, Progress, check_tagger, fill, write_pictures
 from latentedit.samples.manifest import Manifest
+from latentedit.samples.picture_files import PictureFiles
 from latentedit.samples.store import Samples, open_samples
 from latentedit.samples.writer import open_writer
 from latentedit.taggers.base import Tagger
@@ -47,7 +52,10 @@ def sample(
     keep_images: bool = False,
     generator_name: str | None = None,
     tagger_name: str | None = None,
+    images: str | Path | None = None,
     progress: Progress | None = None,
+    images_progress: Progress | None = None,
+    expected: Callable[[Expected], None] | None = None,
 ) -> Samples:
     """Store the codes of seeds ``seed ... seed + n - 1``, and a tagger's scores of what they decode to.
 
@@ -55,7 +63,7 @@ def sample(
         generator: decodes the codes.
         out: folder of the run; made when missing, resumed or extended when it holds the same run.
         tagger: scores the pictures; None stores codes alone.
-        n: rows to have in the end.
+        n: rows to have in the end; with ``images`` a run may have more, and these are the pictures to have.
         seed: of the first row.
         contents: folder of pictures, one picture, or several paths, for an image-to-image generator; None takes the
             generator's ``default_contents`` if it has any, else its default content for every row.
@@ -68,7 +76,11 @@ def sample(
         keep_images: store each picture as PNG with its code.
         generator_name: as the user typed it, for the manifest.
         tagger_name: as the user typed it, for the manifest.
+        images: folder for a picture of each of the n rows as ``SEED.png``; those that are there stay.
         progress: called with finished rows and all rows, first with what is there already.
+        images_progress: as ``progress``, when pictures are decoded for ``images`` alone.
+        expected: called before the work with the disk space that it takes; to know, a few rows are decoded and
+            scored. It may raise to stop.
 
     Returns:
         The stored run.
@@ -108,13 +120,20 @@ def sample(
         images=bool(keep_images),
     )
     with open_writer(out, wanted) as writer:
-        if writer.manifest.rows > n:
+        rows = writer.manifest.rows
+        if rows > n and images is None:
             raise LatentEditError(
-                f"{out} holds {writer.manifest.rows} rows, more than n={n}; "
-                f"open it as it is, ask for more, or choose another folder"
+                f"{out} holds {rows} rows, more than n={n}; open it as it is, ask for more, or choose another folder"
             )
-        fill(writer, Job(generator, tagger, pictures, batch_size, tagger_name, progress), n)
-    return open_samples(out)
+        files = None if images is None else PictureFiles(images, writer.manifest, n)
+        job = Job(generator, tagger, pictures, batch_size, tagger_name, progress, files)
+        if expected is not None:
+            expected(expect(writer, job, max(n, rows)))
+        fill(writer, job, max(n, rows))
+        stored = open_samples(out)
+        if files is not None and files.missing:
+            write_pictures(stored, replace(job, progress=images_progress), files)
+    return stored
 
 
 def _check_whole(**values: int) -> None:

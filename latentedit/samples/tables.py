@@ -174,12 +174,23 @@ def write_table(path: Path, table: pa.Table) -> FileRecord:
     Raises:
         LatentEditError: it cannot be written.
     """
-    # Codes are noise to a dictionary, and a file of theirs is larger with one.
-    texts = [name for field in table.schema if (name := _text_column(field))]
     with atomic_write(path) as temporary:
-        pq.write_table(table, temporary, compression="zstd", use_dictionary=texts)
+        _write(table, temporary)
         record = FileRecord(table.num_rows, temporary.stat().st_size, sha256_of(temporary))
     return record
+
+
+def size_of(table: pa.Table) -> int:
+    """Bytes of a table's file."""
+    sink = pa.BufferOutputStream()
+    _write(table, sink)
+    return int(sink.getvalue().size)
+
+
+def _write(table: pa.Table, where: Path | pa.NativeFile) -> None:
+    # Codes are noise to a dictionary, and a file of theirs is larger with one.
+    texts = [name for field in table.schema if (name := _text_column(field))]
+    pq.write_table(table, where, compression="zstd", use_dictionary=texts)
 
 
 def _text_column(field: pa.Field) -> str | None:
