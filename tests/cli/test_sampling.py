@@ -41,7 +41,7 @@ def test_a_cache_that_cannot_be_written_is_a_line(sampled, tmp_path):
     (tmp_path / "samples/moments").touch()  # a file in the folder's place; root may write to any folder
     code, _, err = sampled("fit-directions", "--finder", "linear", "--quiet")
     assert code == 0 and Path("directions/linear.safetensors").exists()
-    (line,) = err.splitlines()
+    (line,) = (line for line in err.splitlines() if "red_hair" not in line)  # which is no better than chance
     assert line.startswith("warning: the moments are not kept for the next run: cannot write samples/moments/")
 
 
@@ -53,7 +53,8 @@ def test_a_cache_that_a_full_disk_refuses_is_a_line(sampled, tmp_path):
         code, out, err = sampled("fit-directions", "--finder", "linear", "--quiet", "--json")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert code == 0 and json.loads(out)["tags"] and err.count("\n") == 1 and "are not kept for the next run" in err
+    (line,) = (line for line in err.splitlines() if "red_hair" not in line)
+    assert code == 0 and json.loads(out)["tags"] and "are not kept for the next run" in line
     assert not list(tmp_path.rglob("moments/*"))
 
 
