@@ -97,6 +97,11 @@ def remove_temporary_files(folder: Path, pattern: str) -> None:
             left.unlink()
 
 
+def temporary_files(folder: Path) -> list[Path]:
+    """What running or killed runs of :func:`atomic_write` have in a folder."""
+    return [path for path in folder.glob(f"{_TEMPORARY}????????-*") if path.is_file()]
+
+
 def sha256_of(path: Path) -> str:
     """Hexadecimal sha256 of a file's bytes."""
     digest = hashlib.sha256()
@@ -135,6 +140,17 @@ def only_writer(folder: Path) -> Iterator[None]:
     finally:
         if descriptor is not None:
             os.close(descriptor)
+
+
+def is_being_written(folder: Path) -> bool:
+    """Whether another process holds :func:`only_writer` of a folder; always False without ``flock``."""
+    if not _CAN_LOCK or not folder.is_dir():
+        return False
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        return not _lock(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager

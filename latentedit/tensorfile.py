@@ -62,14 +62,22 @@ def read_safetensors(
         raise DamagedFileError(f"{path}: damaged or not a safetensors file ({error}); write it again") from error
 
 
-def tags_in(path: str | Path) -> tuple[str, ...]:
-    """Tags of a file of directions or of a prior, by its header alone and without torch; none of any other file."""
+def header(path: str | Path) -> dict[str, str]:
+    """What a safetensors file says of itself; nothing for any other file."""
     try:
         with safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
+            return file.metadata() or {}
+    except (SafetensorError, OSError):
+        return {}
+
+
+def tags_in(path: str | Path) -> tuple[str, ...]:
+    """Tags of a file of directions or of a prior, by its header alone and without torch; none of any other file."""
+    metadata = header(path)
+    try:
         tags = json.loads(metadata["tags"]) if "tags" in metadata else json.loads(metadata["directions"])
         return tuple(one if isinstance(one, str) else one["tag"] for one in tags)
-    except (SafetensorError, OSError, ValueError, LookupError, TypeError):
+    except (ValueError, LookupError, TypeError):
         return ()
 
 

@@ -19,6 +19,7 @@ from latentedit.cli import (  # noqa: F401  (they add their commands)
     evaluating,
     files,
     fitting,
+    folders,
     listing,
     priors,
     sampling,

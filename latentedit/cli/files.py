@@ -12,20 +12,31 @@ from latentedit.cli.terminal import table
 
 if TYPE_CHECKING:
     from latentedit.directions.formats import Rows
-    from latentedit.inspection import EditorInfo, GeneratorInfo, TaggerInfo
+    from latentedit.inspection import EditorInfo, GeneratorInfo, StoredInfo, TaggerInfo
 
 
 @cli.command()
 @click.argument("file")
 @common
 def info(context: Context, file: str) -> None:
-    """Say what FILE is: a generator's layers and id, a tagger's tags, directions, a prior and how well it knows its
-    tags, or what a file that is none of these seems to be.
+    """Say what FILE is.
 
-    FILE is a path whose kind is found out, or the name of a generator or tagger such as gnr:PATH or onnx:DIR.
+    A generator's layers and id, a tagger's tags, directions, a prior and how well it knows its tags, samples, moments,
+    a re-scoring, a study, or what a file that is none of these seems to be. FILE is a path whose kind is found out, a
+    folder of samples or of a study too, or the name of a generator or tagger such as gnr:PATH or onnx:DIR.
     """
-    from latentedit.inspection import inspect_editor, inspect_generator, inspect_tagger, is_editor, is_tagger
+    from latentedit.inspection import (
+        inspect_editor,
+        inspect_generator,
+        inspect_stored,
+        inspect_tagger,
+        is_editor,
+        is_tagger,
+    )
 
+    if (stored := inspect_stored(file)) is not None:
+        context.result(stored.document(), _text_of_stored(stored))
+        return
     if is_editor(file):
         editor = inspect_editor(file)
         context.result(editor.document(), _text_of_editor(editor))
@@ -114,6 +125,16 @@ def _text(described: GeneratorInfo) -> str:
             for i, layer in enumerate(described.layers)
         ]
         lines += ["", table(["layer", "slot", "resolution", "style width"], rows)]
+    return "\n".join(lines)
+
+
+def _text_of_stored(described: StoredInfo) -> str:
+    """The description for people."""
+    lines = [f"{described.name}: {described.holds}, {described.size / 1e6:.2f} MB"]
+    for name, value in described.facts.items():
+        shown = [str(one) for one in value] if isinstance(value, list) else [str(value)]
+        more = f", ... ({len(shown)} in all)" if len(shown) > 8 else ""
+        lines.append(f"  {name:<11} {', '.join(shown[:8])}{more}")
     return "\n".join(lines)
 
 

@@ -60,6 +60,8 @@ SCHEMA = 2
 FORMAT = "latentedit.moments"
 _SINCE_2 = ("count_y", "offset_x")
 _FIELDS = ("mean_x", "c_xx", "mean_y", "c_xy", "c_yy", *_SINCE_2)
+CACHE = "moments"
+"""Folder of moments that are kept, beside the samples."""
 
 
 def fold_of(groups: ArrayLike) -> NDArray[np.int64]:
@@ -340,7 +342,7 @@ class Moments:
         rows = samples.label_counts(tagger)
         kept = select_tags(samples.tag_counts(tagger), rows, tags=tags, keep=keep, low=low, high=high)
         key = hashlib.sha256(json.dumps([SCHEMA, FOLDS, source, kept, target, threshold]).encode()).hexdigest()
-        path = samples.path / "moments" / f"{key[:24]}.safetensors"
+        path = samples.path / CACHE / f"{key[:24]}.safetensors"
         if cache and path.exists():
             samples.verify(tagger)  # the cache must not hide a damaged shard
             with suppress(DamagedFileError):  # then it is made again

@@ -7,8 +7,6 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TypeAlias
 
-from safetensors import SafetensorError, safe_open
-
 from latentedit.directions.bank import FORMAT as DIRECTIONS
 from latentedit.directions.bank import DirectionBank
 from latentedit.directions.edits import Edit
@@ -21,6 +19,7 @@ from latentedit.prior.prior import Prior
 from latentedit.prior.settled import Settled
 from latentedit.prior.transport import Transport
 from latentedit.shipped import shipped
+from latentedit.tensorfile import header
 
 EditorFile: TypeAlias = DirectionBank | Prior
 OwnEditor: TypeAlias = DirectionBank | Prior | Settled
@@ -30,17 +29,8 @@ SHIPPED = "shipped"
 
 def editor_format(path: str | Path) -> str | None:
     """What a file says that it holds, "latentedit.directions" or "latentedit.prior"; None for anything else."""
-    kind = _metadata(path).get("format")
+    kind = header(path).get("format")
     return kind if kind in (DIRECTIONS, PRIOR) else None
-
-
-def _metadata(path: str | Path) -> dict[str, str]:
-    """What a safetensors file says of itself; nothing for any other file."""
-    try:
-        with safe_open(path, framework="numpy") as file:
-            return file.metadata() or {}
-    except (SafetensorError, OSError):
-        return {}
 
 
 def open_editor(path: str | Path) -> EditorFile:
@@ -160,7 +150,7 @@ def _files(folder: Path) -> list[Path]:
 def shipped_files(generator_id: str) -> list[Path]:
     """Files of editors that ship for a generator, in name order."""
     files = sorted(shipped("directions").glob("*.safetensors"))
-    return [path for path in files if _metadata(path).get("generator_id") == generator_id]
+    return [path for path in files if header(path).get("generator_id") == generator_id]
 
 
 def load_default(generator: Generator) -> EditorFile:

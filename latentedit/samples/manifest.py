@@ -89,6 +89,8 @@ class Manifest:
     images: bool
     shards: tuple[FileRecord, ...] = ()
     taggers: tuple[TaggerRecord, ...] = ()
+    wanted: int | None = None
+    """Rows that the last run was to end with; None where that is not known."""
 
     @property
     def rows(self) -> int:
@@ -216,6 +218,7 @@ def _parse(document: dict[str, Any]) -> Manifest:
         images=bool(document["images"]),
         shards=tuple(map(_parse_file, document["shards"])),
         taggers=tuple(_parse_tagger(record, document["schema_version"]) for record in document["taggers"]),
+        wanted=None if document.get("wanted") is None else _whole(document["wanted"], 1),
     )
     if any(shard.rows != manifest.shard_size for shard in manifest.shards[:-1]):
         raise ValueError("a shard before the last one is not full")

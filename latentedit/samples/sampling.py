@@ -118,6 +118,7 @@ def sample(
         styles_per_content=int(styles_per_content),
         shard_size=int(shard_size),
         images=bool(keep_images),
+        wanted=int(n),
     )
     with open_writer(out, wanted) as writer:
         rows = writer.manifest.rows

@@ -28,6 +28,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -187,6 +188,19 @@ class Samples:
         if tag not in tags:
             raise UnknownNameError("tag", tag, tags)
         return np.concatenate([sparse.column(tags.index(tag)) for sparse in self._iter_tags(tagger)])
+
+    def failures(self, tagger: str | None = None) -> dict[str, int]:
+        """Reason → rows that have no labels for that reason, of the rows that are tagged so far; reads only reasons.
+
+        Raises:
+            DamagedFileError: a file does not fit the manifest.
+        """
+        record, counts = self._tagger(tagger), Counter[str]()
+        for number, shard in enumerate(record.shards):
+            table = self._table(tags_path(self.path, record.folder, number), shard, ["seed"], ["status"])
+            if "status" in table.column_names:
+                counts.update(reason for reason in table["status"].to_pylist() if reason is not None)
+        return dict(counts.most_common())
 
     def _iter_tags(self, tagger: str | None) -> Iterator[SparseScores]:
         record, tags = self._complete(tagger), self.tags(tagger)

@@ -169,7 +169,8 @@ def open_writer(path: str | Path, wanted: Manifest | None = None) -> Iterator[Wr
         if wanted is not None:
             if manifest.shards:
                 manifest.check_same_run(wanted, path)
-                wanted = replace(manifest, contents=wanted.contents)  # its pictures may lie elsewhere by now
+                # Its pictures may lie elsewhere by now, and it may have to grow.
+                wanted = replace(manifest, contents=wanted.contents, wanted=wanted.wanted)
             if wanted != manifest or not (path / NAME).exists():
                 manifest = wanted
                 write_manifest(path, manifest)

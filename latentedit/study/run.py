@@ -54,6 +54,8 @@ from latentedit.taggers.base import thresholds_of
 from latentedit.tensorfile import read_safetensors, write_safetensors
 
 FORMAT = "latentedit.measured"
+RECORD = "study.json"
+"""The file that says that a folder holds a study, and which."""
 SCHEMA = 1
 Arrays = dict[str, np.ndarray]
 Progress = Callable[[str, int, int], None]
@@ -166,7 +168,7 @@ class Study:
 
     def _claim(self) -> None:
         """Mark the folder as this study's, or refuse."""
-        record, text = self.out / "study.json", json.dumps(self._identity(), indent=2)
+        record, text = self.out / RECORD, json.dumps(self._identity(), indent=2)
         if record.exists():
             try:
                 held = json.loads(record.read_text(encoding="utf-8"))

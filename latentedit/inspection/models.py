@@ -1,4 +1,4 @@
-"""What a generator, a tagger or an editor, or a file that may hold one, is: ``latentedit info``."""
+"""What a generator, a tagger or an editor, or a file that may hold one, is."""
 
 from __future__ import annotations
 
@@ -17,8 +17,10 @@ from latentedit.errors import LatentEditError
 from latentedit.generators import GENERATORS, Generator, load_generator
 from latentedit.generators.family import Family, family_of, unrecognised
 from latentedit.prior.prior import Prior
-from latentedit.registry import parse_name
+from latentedit.registry import build, parse_name
 from latentedit.taggers import TAGGERS, load_tagger
+from latentedit.taggers.judge import FORMAT as JUDGE
+from latentedit.tensorfile import header
 
 
 @dataclass(frozen=True)
@@ -176,17 +178,28 @@ def _reading(prior: Prior) -> tuple[ReadTag, ...]:
 
 
 def is_tagger(name: str) -> bool:
-    """Whether a name is of a tagger and of no generator, as ``onnx:DIR`` is; ``avatar`` and ``torch`` are of both."""
-    kind = parse_name(name)[0]
-    return not Path(name).exists() and kind in TAGGERS.names() and kind not in GENERATORS.names()
+    """Whether a name is of a tagger and of no generator, as ``onnx:DIR`` is; ``avatar`` is of both.
+
+    Raises:
+        LatentEditError: it is ``torch:...`` and cannot be made.
+    """
+    kind, argument, options = parse_name(name)
+    if kind == "torch":
+        made = build("tagger", argument, options, own=("range",))
+        return callable(made.get("score")) and not callable(made.get("decode"))
+    if Path(name).exists():
+        return header(name).get("format") == JUDGE
+    return kind in TAGGERS.names() and kind not in GENERATORS.names()
 
 
 def inspect_tagger(name: str) -> TaggerInfo:
-    """Load a tagger by name and describe it.
+    """Load a tagger by name, or a judge by its bare path, and describe it.
 
     Raises:
         LatentEditError: it cannot be loaded.
     """
+    if Path(name).is_file():
+        name = f"judge:{name}"
     tagger = load_tagger(name)
     return TaggerInfo(
         name, tagger.id, tuple(tagger.tags), float(tagger.threshold),
