@@ -106,6 +106,30 @@ class Samples:
         tags = ", ".join(self.taggers) or "no tags"
         return f"Samples({str(self.path)!r}, {self.rows} rows of {self.generator_id}, d={self.dim}, {tags})"
 
+    def _repr_html_(self) -> str:
+        """What the run is, as a table for notebooks; read from the manifest alone."""
+        import pandas as pd
+
+        m = self.manifest
+        facts = {
+            "generator": f"{m.generator} ({m.generator_id})" if m.generator else m.generator_id,
+            "samples": f"{self.rows}, seeds {m.seed} … {m.seed + self.rows - 1}",
+            "codes": f"{self.dim} numbers, {len(m.layers)} slots, truncation {m.truncation:g}",
+        }
+        if m.label is not None:
+            facts["class"] = str(m.label)
+        if m.contents is not None:
+            facts["contents"] = f"{len(m.contents.pictures)} pictures of {m.contents.folder}"
+        for i, tagger in enumerate(m.taggers, 1):
+            done = sum(shard.rows for shard in tagger.shards)
+            kind = "tagger" if len(m.taggers) == 1 else f"tagger {i}"
+            name = f"{tagger.name} ({tagger.id})" if tagger.name else tagger.id
+            facts[kind] = f"{name}: {tagger.vocabulary.rows} tags of {done} samples"
+        with pd.option_context("display.max_colwidth", None):
+            frame = pd.DataFrame(facts.items(), columns=["folder", str(self.path)])
+            table: str = frame.to_html(index=False, border=0, justify="left")
+        return table
+
     def check_generator(self, generator_id: str) -> None:
         """Check that a generator is the one that the codes belong to.
 

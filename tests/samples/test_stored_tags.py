@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pandas as pd
@@ -117,6 +118,18 @@ def test_scores_of_one_tag(tmp_path: Path) -> None:
         np.testing.assert_array_equal(stored.scores(tag), known[:, j])
     with pytest.raises(UnknownNameError, match="did you mean long_hair"):
         stored.scores("long_hairs")
+
+
+def test_samples_show_themselves(tmp_path: Path) -> None:
+    stored = le.sample(
+        G, tmp_path / "s", tagger=ToyTagger(), n=5, seed=3, generator_name="torch:<b>", tagger_name="toy"
+    )
+    (text,) = repr(stored).splitlines()
+    assert len(text) < 200 + len(str(tmp_path)) and "5 rows of toy:" in text
+    rows = ElementTree.fromstring(stored._repr_html_()).iter("tr")
+    facts = {name.text: value.text for name, value in rows}
+    assert facts["folder"] == str(tmp_path / "s") and facts["generator"] == f"torch:<b> ({G.id})"
+    assert facts["samples"] == "5, seeds 3 … 7" and facts["tagger"].endswith("): 6 tags of 5 samples")
 
 
 # Other thresholds.
