@@ -12,7 +12,8 @@ from pathlib import Path
 
 from latentedit.files import is_being_written
 from latentedit.samples.manifest import FileRecord, read_manifest
-from latentedit.samples.store import Samples, codes_path, tags_path
+from latentedit.samples.places import codes_path, tags_path
+from latentedit.samples.store import Samples
 
 _RECENT = 5
 """Shards whose times say how fast it goes."""

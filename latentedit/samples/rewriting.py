@@ -18,7 +18,8 @@ import numpy as np
 
 from latentedit.files import sha256_of
 from latentedit.samples.manifest import Manifest, TaggerRecord
-from latentedit.samples.store import Samples, tags_path, vocabulary_path
+from latentedit.samples.places import tags_path, vocabulary_path
+from latentedit.samples.store import Samples
 from latentedit.samples.tables import tags_table, vocabulary_table, write_table
 
 

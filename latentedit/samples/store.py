@@ -38,16 +38,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from latentedit.errors import DamagedFileError, LatentEditError, MismatchError, UnknownNameError
-from latentedit.files import sha256_of
+from latentedit.errors import LatentEditError, MismatchError, UnknownNameError
 from latentedit.samples.manifest import FileRecord, Manifest, TaggerRecord, read_manifest
+from latentedit.samples.places import SAMPLE, TAG, check_size, codes_path, damaged, tags_path, verify, vocabulary_path
 from latentedit.samples.tables import DICTIONARY, SCORE_FLOOR, SparseScores, read_scores, read_style
 
 if TYPE_CHECKING:
     import pandas as pd
-
-_SAMPLE = "run the same `latentedit sample` command again"
-_TAG = "run the same `latentedit sample` or `latentedit tag` command again"
 
 
 @dataclass(frozen=True)
@@ -270,10 +267,10 @@ class Samples:
         try:
             codes = read_style(table, self.dim)
         except ValueError as error:
-            raise _damaged(path, str(error)) from error
+            raise damaged(path, str(error)) from error
         finite = np.isfinite(codes).all(1)
         if not finite.all():
-            raise _damaged(path, f"the code of seed {seeds[finite.argmin()]} holds NaN or infinity")
+            raise damaged(path, f"the code of seed {seeds[finite.argmin()]} holds NaN or infinity")
         return codes
 
     def verify(self, tagger: str | None = None, *, scores: bool = True) -> None:
@@ -292,7 +289,7 @@ class Samples:
 
     def _verify(self, path: Path, record: FileRecord) -> None:
         if path not in self._verified:
-            _verify(path, record)
+            verify(path, record)
             self._verified.add(path)
 
     def to_pandas(self, tagger: str | None = None) -> pd.DataFrame:
@@ -333,7 +330,7 @@ class Samples:
         record = self._tagger(tagger)
         done = sum(shard.rows for shard in record.shards)
         if done != self.rows:
-            raise LatentEditError(f"the tags of {record.id} cover {done} of {self.rows} rows of {self.path}; {_TAG}")
+            raise LatentEditError(f"the tags of {record.id} cover {done} of {self.rows} rows of {self.path}; {TAG}")
         return record
 
     def read_tags(self, record: TaggerRecord, number: int, tags: Sequence[str]) -> SparseScores:
@@ -349,14 +346,14 @@ class Samples:
         try:
             return read_scores(table, tags, numbered=record.numbered)
         except ValueError as error:
-            raise _damaged(path, str(error)) from error
+            raise damaged(path, str(error)) from error
 
     def _check_seeds(self, path: Path, table: pa.Table, number: int) -> np.ndarray:
         seeds, expected = table["seed"].to_numpy(), self.manifest.seeds(number, table.num_rows)
         wrong = np.flatnonzero(seeds != expected)
         if len(wrong):
             row = wrong[0]
-            raise _damaged(path, f"row {row} is seed {seeds[row]} where seed {expected[row]} belongs")
+            raise damaged(path, f"row {row} is seed {seeds[row]} where seed {expected[row]} belongs")
         return expected
 
     def _table(
@@ -372,12 +369,12 @@ class Samples:
             with pq.ParquetFile(path, read_dictionary=dictionary) as file:
                 missing = set(columns) - set(file.schema_arrow.names)
                 if missing:
-                    raise _damaged(path, f"it has no column {', '.join(sorted(missing))}")
+                    raise damaged(path, f"it has no column {', '.join(sorted(missing))}")
                 table = file.read([*columns, *(name for name in optional if name in file.schema_arrow.names)])
         except (pa.ArrowException, OSError, KeyError) as error:
-            raise _damaged(path, f"it cannot be read as Parquet ({str(error).splitlines()[0]})") from error
+            raise damaged(path, f"it cannot be read as Parquet ({str(error).splitlines()[0]})") from error
         if table.num_rows != record.rows:
-            raise _damaged(path, f"it has {table.num_rows} rows where the manifest says {record.rows}")
+            raise damaged(path, f"it has {table.num_rows} rows where the manifest says {record.rows}")
         return table
 
 
@@ -391,56 +388,7 @@ def open_samples(path: str | Path) -> Samples:
     path = Path(path)
     manifest = read_manifest(path)
     if not manifest.shards:
-        raise LatentEditError(f"{path} holds no finished rows yet; {_SAMPLE}")
+        raise LatentEditError(f"{path} holds no finished rows yet; {SAMPLE}")
     for number, record in enumerate(manifest.shards):
-        _check_size(codes_path(path, number), record)
+        check_size(codes_path(path, number), record)
     return Samples(path, manifest)
-
-
-def codes_path(path: Path, number: int) -> Path:
-    """A code shard's file in the run's folder ``path``."""
-    return path / f"codes-{number:05d}.parquet"
-
-
-def vocabulary_path(path: Path, tagger: TaggerRecord) -> Path:
-    """The file of a tagger's tag names."""
-    return path / "tags" / tagger.folder / ("vocabulary.parquet" if tagger.numbered else "_vocabulary.parquet")
-
-
-def tags_path(path: Path, folder: str, number: int) -> Path:
-    """A tag shard's file, of the tagger in that folder."""
-    return path / "tags" / folder / f"tags-{number:05d}.parquet"
-
-
-def _damaged(path: Path, reason: str) -> DamagedFileError:
-    return DamagedFileError(f"{path} is damaged: {reason}; delete it and {_remedy(path)} to redo it")
-
-
-def _remedy(path: Path) -> str:
-    return _SAMPLE if path.name.startswith("codes-") else _TAG
-
-
-def _check_size(path: Path, record: FileRecord) -> None:
-    if not path.is_file():
-        raise DamagedFileError(f"{path} is missing; {_remedy(path)} to redo it")
-    size = path.stat().st_size
-    if size != record.bytes:
-        raise _damaged(path, f"it has {size} bytes where the manifest says {record.bytes}")
-
-
-def _verify(path: Path, record: FileRecord) -> None:
-    _check_size(path, record)
-    if sha256_of(path) != record.sha256:
-        raise _damaged(path, "its sha256 is not the manifest's, so it was changed after it was written")
-
-
-def is_stored(path: Path, records: Sequence[FileRecord], number: int, rows: int) -> bool:
-    """Whether a shard is listed with that many rows and its file is there.
-
-    Raises:
-        DamagedFileError: the file is there and is not what the manifest says.
-    """
-    if number >= len(records) or records[number].rows != rows or not path.exists():
-        return False
-    _verify(path, records[number])
-    return True

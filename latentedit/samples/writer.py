@@ -24,8 +24,9 @@ from latentedit.samples.manifest import (
     tagger_folder,
     write_manifest,
 )
+from latentedit.samples.places import codes_path, is_stored, tags_path, vocabulary_path
 from latentedit.samples.rewriting import put_in_place, rewrite_tags
-from latentedit.samples.store import Samples, codes_path, is_stored, tags_path, vocabulary_path
+from latentedit.samples.store import Samples
 from latentedit.samples.tables import codes_table, tags_table, vocabulary_table, write_table
 
 

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import latentedit.samples.manifest as manifest_module
-import latentedit.samples.store as store
+import latentedit.samples.places as places
 from latentedit.errors import DamagedFileError, LatentEditError, UnknownNameError
 from latentedit.files import atomic_write, only_writer, sha256_of
 from latentedit.samples.manifest import ContentSource, FileRecord, Manifest, tagger_folder, write_manifest
@@ -231,7 +231,7 @@ def test_a_missing_or_cut_code_shard_is_found_on_opening(tmp_path: Path) -> None
 def test_a_file_is_hashed_once_a_handle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make(tmp_path)
     hashed: list[str] = []
-    monkeypatch.setattr(store, "sha256_of", lambda path: (hashed.append(path.name), sha256_of(path))[1])
+    monkeypatch.setattr(places, "sha256_of", lambda path: (hashed.append(path.name), sha256_of(path))[1])
     samples = open_samples(tmp_path)
     assert hashed == []
     read_all(samples)
