@@ -52,8 +52,8 @@ def fit_directions(
 
     Ratings and tags of how a picture is framed, signed or scanned are dropped, unless --tag or --keep-tag names them.
     """
-    from latentedit import DirectionBank, load_generator, open_samples
     from latentedit import fit_directions as run
+    from latentedit import load_generator, open_samples
     from latentedit.directions import resolve_finder
 
     resolve_finder(finder)
@@ -61,9 +61,8 @@ def fit_directions(
     refuse_existing(out, force)
     if generator is not None and not samples.exists():
         source: Any = load_generator(generator, device=context.device)
-        bank = DirectionBank(
-            list(run(source, finder=finder, progress=context.progress("fit"))), generator_name=generator
-        )
+        bank = run(source, finder=finder, progress=context.progress("fit"))
+        bank.generator_name = generator
     else:
         source = open_samples(samples)
         tags, keep = meant(tags, source, tagger), meant(keep, source, tagger)

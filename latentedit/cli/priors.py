@@ -50,6 +50,7 @@ def fit_prior(
     """
     refuse_existing(out, force)
     from latentedit import Prior, load_generator, open_samples
+    from latentedit.generators.probe import probe_of
     from latentedit.prior.fitting import PriorRecipe, forget, is_begun
 
     recipe = PriorRecipe(steps=steps, codes=n, pictures=pictures, seed=seed)
@@ -63,7 +64,7 @@ def fit_prior(
     if name:
         loaded = load_generator(name, device=context.device)
         if stored is not None:
-            stored.check_generator(loaded.id)
+            stored.check_generator(loaded.id, probe=probe_of(loaded))
     _say_plan(context, stored, loaded, tags, tagger, recipe)
     bars: dict[str, Progress] = {}
 

@@ -21,6 +21,7 @@ from latentedit.directions.direction import Direction, check_same_space
 from latentedit.directions.edits import Edit, EditLike
 from latentedit.errors import DamagedFileError, LatentEditError, MismatchError, UnknownNameError
 from latentedit.generators.base import Generator
+from latentedit.generators.probe import check_probe, probe_of
 from latentedit.shipped import shipped
 from latentedit.tensorfile import read_safetensors, write_safetensors
 
@@ -81,14 +82,24 @@ class DirectionBank:
         directions: at least one; tags differ, generator, space and shape are the same.
         generator_name: what the generator was loaded by, such as ``gnr:GNR_checkpoint.pt``; empty when unknown.
         tagger_name: what the tagger of their samples was loaded by; empty when unknown, or when there was none.
+        generator_probe: what the generator draws, where its id does not say all
+            (:mod:`latentedit.generators.probe`); None when unknown.
 
     Raises:
         LatentEditError: none, or a tag twice.
         MismatchError: directions that do not belong together.
     """
 
-    def __init__(self, directions: Sequence[Direction], *, generator_name: str = "", tagger_name: str = "") -> None:
+    def __init__(
+        self,
+        directions: Sequence[Direction],
+        *,
+        generator_name: str = "",
+        tagger_name: str = "",
+        generator_probe: str | None = None,
+    ) -> None:
         directions, self.generator_name, self.tagger_name = list(directions), generator_name, tagger_name
+        self.generator_probe = generator_probe
         if not directions:
             raise LatentEditError("a bank needs at least one direction")
         for direction in directions[1:]:
@@ -133,12 +144,27 @@ class DirectionBank:
         """Refuse another generator.
 
         Raises:
-            MismatchError: these directions were found in another one.
+            MismatchError: these directions were found in another one, or its code has changed since.
         """
         if generator.id != self.generator_id:
             raise MismatchError(
                 f"these directions fit the generator {self.generator_id}, not {generator.id}; fit that one's"
             )
+        check_probe(
+            probe_of(generator), self.generator_probe, holder="these directions", generator_id=generator.id,
+            advice="sample again and fit them again",
+        )  # fmt: skip
+
+    def only(self, tags: Sequence[str]) -> DirectionBank:
+        """A bank of some of its directions, in this order.
+
+        Raises:
+            UnknownNameError: it has no direction of that tag.
+        """
+        return DirectionBank(
+            [self[tag] for tag in tags], generator_name=self.generator_name, tagger_name=self.tagger_name,
+            generator_probe=self.generator_probe,
+        )  # fmt: skip
 
     def edit(self, codes: Tensor, edits: EditLike) -> Tensor:
         """Codes moved along straight lines; the input is left alone.
@@ -213,6 +239,7 @@ class DirectionBank:
             "generator_id": self.generator_id,
             "generator_name": self.generator_name,
             "tagger_name": self.tagger_name,
+            **({} if self.generator_probe is None else {"generator_probe": self.generator_probe}),
             "space": self.space,
             "layers": json.dumps(self.layers),
             "directions": json.dumps([{name: getattr(d, name) for name in names} for d in self]),
@@ -242,7 +269,7 @@ class DirectionBank:
                     for v, s, c, about in rows
                 ],
                 generator_name=metadata.get("generator_name", ""),
-                tagger_name=metadata.get("tagger_name", ""),
+                tagger_name=metadata.get("tagger_name", ""), generator_probe=metadata.get("generator_probe"),
             )  # fmt: skip
         except (KeyError, TypeError, ValueError, LatentEditError) as error:
             raise DamagedFileError(f"{path}: damaged directions ({error}); fit them again") from error

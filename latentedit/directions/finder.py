@@ -40,6 +40,7 @@ from latentedit.directions.moments import Moments, Target
 from latentedit.directions.statistics import Array, Statistics
 from latentedit.errors import LatentEditError, MismatchError, UnknownNameError
 from latentedit.generators.base import Generator
+from latentedit.generators.probe import probe_of
 from latentedit.registry import Registry
 from latentedit.samples.store import Samples, open_samples
 
@@ -196,10 +197,13 @@ def fit_directions(
     if generator is not None:
         found = [d if d.layers else replace(d, layers=tuple(generator.layers)) for d in found]
     if rows is None:
-        return DirectionBank(found)
+        return DirectionBank(found, generator_probe=probe_of(generator))
     tagged = moments is not None or method.needs == "rows"
     name = rows.manifest.tagger(rows.tagger_id(tagger)).name if tagged and rows.taggers else None
-    return DirectionBank(found, generator_name=rows.manifest.generator or "", tagger_name=name or "")
+    return DirectionBank(
+        found, generator_name=rows.manifest.generator or "", tagger_name=name or "",
+        generator_probe=rows.manifest.generator_probe,
+    )  # fmt: skip
 
 
 def _check_source(method: Finder, rows: Samples | None, moments: Moments | None, generator: Generator | None) -> None:
@@ -219,6 +223,8 @@ def _check_source(method: Finder, rows: Samples | None, moments: Moments | None,
         raise LatentEditError(f"{method.name} reads every row; give Samples or their folder")
     if generator is not None and seen is not None and generator.id != seen.generator_id:
         raise MismatchError(f"samples of {seen.generator_id} and the generator {generator.id} do not belong together")
+    if generator is not None and rows is not None:
+        rows.check_generator(generator.id, probe=probe_of(generator))
 
 
 # ---- shared by the finders

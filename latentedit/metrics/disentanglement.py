@@ -97,7 +97,7 @@ def dci_of_bank(bank: DirectionBank, samples: Samples, *, rows: int = 4000, regr
         MismatchError: samples of another generator.
         LatentEditError: directions per slot, or no tag in common; see also :func:`dci`.
     """
-    samples.check_generator(bank.generator_id)
+    samples.check_generator(bank.generator_id, probe=bank.generator_probe)
     known = samples.tags()
     tags = [tag for tag in bank.tags if tag in known]
     if not tags or any(bank[tag].vector.ndim != 1 for tag in tags):

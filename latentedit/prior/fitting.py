@@ -21,6 +21,7 @@ from latentedit import __version__
 from latentedit.directions.pairs import TagRelations
 from latentedit.errors import DamagedFileError, LatentEditError
 from latentedit.generators.base import Generator
+from latentedit.generators.probe import probe_of
 from latentedit.prior.conditions import CHANNELS, Condition, regions_of, vector_width
 from latentedit.prior.flow import Examples, Lesson
 from latentedit.prior.networks import Surrogate, Velocity
@@ -98,7 +99,7 @@ def learn(
 ) -> Learned:  # fmt: skip
     """Fit; arguments as of :meth:`latentedit.prior.prior.Prior.fit`, ``state`` without suffix."""
     if samples is not None and generator is not None:
-        samples.check_generator(generator.id)
+        samples.check_generator(generator.id, probe=probe_of(generator))
     held = samples.generator_id if samples is not None else getattr(generator, "id", None)
     if held is None:
         raise LatentEditError("a prior is fitted to samples, or to a generator alone")
@@ -106,7 +107,8 @@ def learn(
     known = _known(samples, generator, tags, tagger, recipe)
     related = _related(known.tags, relations)
     settings = json.dumps(
-        [__version__, asdict(recipe), known.tags, related.tolist(), None if generator is None else generator.id,
+        [__version__, asdict(recipe), known.tags, related.tolist(),
+         None if generator is None else [generator.id, probe_of(generator)],
          None if samples is None else samples.fingerprint(scores=bool(known.tags)), str(target)]
     )  # fmt: skip
     kept = _Kept(state, settings)

@@ -31,6 +31,7 @@ from latentedit.directions.edits import DEFAULT_STRENGTH, Edit, EditLike
 from latentedit.directions.pairs import TagRelations
 from latentedit.errors import DamagedFileError, LatentEditError, MismatchError
 from latentedit.generators.base import Generator
+from latentedit.generators.probe import check_probe, probe_of
 from latentedit.prior.asking import LADDER, NEAR, REACHED, added_up, share_of
 from latentedit.prior.conditions import Condition, vector_width
 from latentedit.prior.fitting import PriorRecipe, Progress, learn
@@ -64,6 +65,8 @@ class Prior:
         generator_name: what the generator was loaded by; empty when unknown.
         tagger_id: whose tags, None where there are none.
         tagger_name: what that tagger was loaded by; empty when unknown.
+        generator_probe: what the generator draws, where its id does not say all
+            (:mod:`latentedit.generators.probe`); None when unknown.
         about: how it was fitted and how well the tags are read; JSON values.
     """
 
@@ -81,6 +84,7 @@ class Prior:
     tagger_id: str | None = None
     about: Mapping[str, Any] = field(default_factory=dict)
     tagger_name: str = ""
+    generator_probe: str | None = None
 
     def __repr__(self) -> str:
         return f"Prior({len(self.tags)} tags of {self.generator_id}: {', '.join(self.tags)})"
@@ -89,12 +93,16 @@ class Prior:
         """Refuse another generator.
 
         Raises:
-            MismatchError: this prior was fitted to another one.
+            MismatchError: this prior was fitted to another one, or its code has changed since.
         """
         if generator.id != self.generator_id:
             raise MismatchError(
                 f"this prior fits the generator {self.generator_id}, not {generator.id}; fit one with fit-prior"
             )
+        check_probe(
+            probe_of(generator), self.generator_probe, holder="this prior", generator_id=generator.id,
+            advice="sample again and fit it again",
+        )  # fmt: skip
 
     # ---- fitting
 
@@ -150,6 +158,7 @@ class Prior:
         return cls(
             **vars(found), layers=tuple(layers), generator_name=name,
             tagger_id=record.id if record else None, tagger_name=(record.name or "") if record else "",
+            generator_probe=probe_of(generator) if samples is None else samples.manifest.generator_probe,
         )  # fmt: skip
 
     # ---- editing
@@ -385,7 +394,7 @@ class Prior:
                         finder="prior", layers=self.layers, tagger_id=self.tagger_id,
                     )
                 )  # fmt: skip
-        return DirectionBank(found, generator_name=self.generator_name)
+        return DirectionBank(found, generator_name=self.generator_name, generator_probe=self.generator_probe)
 
     # ---- files
 
@@ -413,6 +422,7 @@ class Prior:
             "tagger_name": self.tagger_name, "tags": json.dumps(self.tags),
             "layers": json.dumps(self.layers), "names": json.dumps(sorted(arrays)),
             "about": json.dumps(dict(self.about)),
+            **({} if self.generator_probe is None else {"generator_probe": self.generator_probe}),
         }  # fmt: skip
         write_safetensors(path, arrays, metadata)
 
@@ -453,6 +463,7 @@ class Prior:
                 Reader(network, t["known"], t["cells.mean"], t["cells.deviation"]), velocity,
                 t["regions"], t["related"], t["percentiles"], metadata.get("generator_name", ""),
                 metadata.get("tagger_id") or None, dict(json.loads(metadata["about"])), metadata.get("tagger_name", ""),
+                metadata.get("generator_probe"),
             )  # fmt: skip
         except (KeyError, TypeError, ValueError, IndexError, RuntimeError) as error:
             reason = str(error).splitlines()[0]

@@ -49,9 +49,10 @@ class Settled:
         """Refuse another generator.
 
         Raises:
-            MismatchError: the directions were found in another one.
+            MismatchError: the directions were found in another one, or its code has changed since.
         """
         self.bank.check_generator(generator)
+        self.prior.check_generator(generator)
 
     @torch.no_grad()
     def edit(self, codes: Tensor, edits: EditLike) -> Tensor:

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from latentedit.errors import LatentEditError
 from latentedit.generators.base import Generator, content_of_label
+from latentedit.generators.probe import probe_of
 from latentedit.pictures.images import to_uint8
 from latentedit.samples.contents import Contents
 from latentedit.samples.manifest import Manifest
@@ -265,7 +266,7 @@ def pictures_of(
         LatentEditError: a seed that the run does not have.
     """
     manifest = samples.manifest
-    samples.check_generator(generator.id)
+    samples.check_generator(generator.id, probe=probe_of(generator))
     rows = np.asarray(seeds, np.int64) - manifest.seed
     if not len(rows) or rows.min() < 0 or rows.max() >= samples.rows:
         last = manifest.seed + samples.rows - 1

@@ -91,6 +91,8 @@ class Manifest:
     taggers: tuple[TaggerRecord, ...] = ()
     wanted: int | None = None
     """Rows that the last run was to end with; None where that is not known."""
+    generator_probe: str | None = None
+    """What the generator draws, where its id does not say all; see :mod:`latentedit.generators.probe`."""
 
     @property
     def rows(self) -> int:
@@ -219,6 +221,7 @@ def _parse(document: dict[str, Any]) -> Manifest:
         shards=tuple(map(_parse_file, document["shards"])),
         taggers=tuple(_parse_tagger(record, document["schema_version"]) for record in document["taggers"]),
         wanted=None if document.get("wanted") is None else _whole(document["wanted"], 1),
+        generator_probe=_text(document.get("generator_probe"), optional=True),
     )
     if any(shard.rows != manifest.shard_size for shard in manifest.shards[:-1]):
         raise ValueError("a shard before the last one is not full")

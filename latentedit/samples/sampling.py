@@ -23,8 +23,10 @@ from pathlib import Path
 
 import numpy as np
 
-from latentedit.errors import LatentEditError
+from latentedit.errors import LatentEditError, MismatchError
 from latentedit.generators.base import Generator
+from latentedit.generators.probe import probe_of
+from latentedit.samples.changed import tagger_has_changed
 from latentedit.samples.contents import Contents
 from latentedit.samples.expected import Expected, expect
 from latentedit.samples.fill import Job, Progress, check_tagger, fill, write_pictures
@@ -86,7 +88,7 @@ def sample(
         The stored run.
 
     Raises:
-        MismatchError: ``out`` holds another run.
+        MismatchError: ``out`` holds another run, or the code of generator or tagger has changed since.
         DamagedFileError: a finished shard does not fit the manifest.
         LatentEditError: an argument is out of range, a picture cannot be read, the generator or the
             tagger returns something of another shape or not finite, or the folder cannot be written to.
@@ -107,6 +109,7 @@ def sample(
     pictures = None if contents is None else Contents.find(generator, contents)
     wanted = Manifest(
         generator_id=generator.id,
+        generator_probe=probe_of(generator),
         generator=generator_name,
         dim=int(generator.dim),
         layers=tuple(generator.layers),
@@ -126,6 +129,8 @@ def sample(
             raise LatentEditError(
                 f"{out} holds {rows} rows, more than n={n}; open it as it is, ask for more, or choose another folder"
             )
+        if rows:
+            _check_code(Samples(writer.path, writer.manifest), generator, tagger)
         files = None if images is None else PictureFiles(images, writer.manifest, n)
         job = Job(generator, tagger, pictures, batch_size, tagger_name, progress, files)
         if expected is not None:
@@ -135,6 +140,21 @@ def sample(
         if files is not None and files.missing:
             write_pictures(stored, replace(job, progress=images_progress), files)
     return stored
+
+
+def _check_code(stored: Samples, generator: Generator, tagger: Tagger | None) -> None:
+    """Check that rows of old code and of new are not mixed.
+
+    Raises:
+        MismatchError: what the generator draws, or how the tagger scores, has changed since the rows were stored.
+    """
+    stored.check_generator(generator.id, probe=probe_of(generator))
+    if tagger is not None and tagger_has_changed(stored, generator, tagger):
+        raise MismatchError(
+            f"{tagger.id} has other scores or tags than those stored in {stored.path}, from the same weights: its code "
+            f"has changed since; tag these rows anew with `latentedit tag {stored.path} --tagger NAME`, or sample into "
+            "another folder"
+        )
 
 
 def _check_whole(**values: int) -> None:

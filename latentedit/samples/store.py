@@ -127,17 +127,27 @@ class Samples:
             table: str = frame.to_html(index=False, border=0, justify="left")
         return table
 
-    def check_generator(self, generator_id: str) -> None:
+    def check_generator(self, generator_id: str, *, probe: str | None = None) -> None:
         """Check that a generator is the one that the codes belong to.
 
+        Args:
+            generator_id: its id.
+            probe: what it draws, where its id does not say all (:mod:`latentedit.generators.probe`).
+
         Raises:
-            MismatchError: it is another one.
+            MismatchError: it is another one, or its code has changed since.
         """
+        from latentedit.generators.probe import check_probe  # it needs torch
+
         if generator_id != self.generator_id:
             raise MismatchError(
                 f"{self.path} holds codes of {self.generator_id}, and this generator is {generator_id}; "
                 "load the generator they were sampled with"
             )
+        check_probe(
+            probe, self.manifest.generator_probe, holder=str(self.path), generator_id=generator_id,
+            advice="sample into another folder, or bring the old code back",
+        )  # fmt: skip
 
     def tagger_id(self, tagger: str | None = None) -> str:
         """Id of the tagger that a method takes for this argument.

@@ -1,12 +1,14 @@
 """Stored samples, or picture files, to the tags of a tagger.
 
 :func:`tag` decodes a run's codes again, with the content and the noise they were sampled with, and
-stores the scores beside those that are there. The same call again does what is left.
+stores the scores beside those that are there. The same call again does what is left. Rows that an earlier version of a
+tagger's code scored are tagged anew: the two are never mixed.
 :func:`tag_pictures` scores picture files as they are.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +20,9 @@ from torch import Tensor
 
 from latentedit.errors import LatentEditError
 from latentedit.generators.base import Generator
+from latentedit.generators.probe import probe_of
 from latentedit.pictures.images import check_picture, list_pictures, read_pixels
+from latentedit.samples.changed import tagger_has_changed
 from latentedit.samples.contents import Contents
 from latentedit.samples.fill import Job, Progress, check_tagger, checked_scores, fill
 from latentedit.samples.store import Samples, open_samples
@@ -60,14 +64,21 @@ def tag(
     stored = samples if isinstance(samples, Samples) else open_samples(samples)
     if batch_size < 1:
         raise LatentEditError(f"batch_size is {batch_size}; it must be 1 or more")
-    stored.check_generator(generator.id)
+    stored.check_generator(generator.id, probe=probe_of(generator))
     check_tagger(tagger)
     with open_writer(stored.path) as writer:
         source = writer.manifest.contents
         if source is None and contents is not None:
             raise LatentEditError(f"{stored.path} was sampled without contents; leave contents out")
         pictures = None if source is None else Contents.find_again(generator, source, contents)
-        open_samples(stored.path)  # all code shards are there
+        whole = open_samples(stored.path)  # all code shards are there
+        if tagger_has_changed(whole, generator, tagger, contents=contents):
+            warnings.warn(
+                f"{tagger.id} has other scores or tags than those stored in {stored.path}, from the same weights: its "
+                "code has changed since; all rows are tagged anew",
+                stacklevel=2,
+            )
+            writer.forget_tags(tagger.id)
         fill(writer, Job(generator, tagger, pictures, batch_size, tagger_name, progress), writer.manifest.rows)
     return open_samples(stored.path)
 

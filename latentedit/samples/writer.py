@@ -90,6 +90,17 @@ class Writer:
             self._commit(changed)
         put_in_place(self.path, changed)
 
+    def forget_tags(self, tagger_id: str) -> None:
+        """Take the scores of a tagger away, which keeps its place among the run's taggers."""
+        record = next(one for one in self.manifest.taggers if one.id == tagger_id)
+        emptied = replace(record, shards=())
+        self._commit(
+            replace(self.manifest, taggers=tuple(emptied if one is record else one for one in self.manifest.taggers))
+        )
+        for number in range(len(record.shards)):
+            tags_path(self.path, record.folder, number).unlink(missing_ok=True)
+        vocabulary_path(self.path, record).unlink(missing_ok=True)
+
     def _restated(self, record: TaggerRecord, tags: Sequence[str], limits: Sequence[float]) -> TaggerRecord:
         """The same tagger with these thresholds, and with names; its files wait to be put in place."""
         stored = Samples(self.path, self.manifest)

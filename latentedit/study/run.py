@@ -27,6 +27,7 @@ from latentedit.editing.faces import Faces
 from latentedit.errors import DamagedFileError, LatentEditError
 from latentedit.files import atomic_write, file_name, sha256_of
 from latentedit.generators import Generator, load_generator
+from latentedit.generators.probe import probe_of
 from latentedit.metrics.carriers import Network, OwnPictures, draw_own, natural_networks, network_id
 from latentedit.metrics.disentanglement import dci_of_bank
 from latentedit.metrics.domain_frechet import dfid_of_picture
@@ -244,7 +245,9 @@ class Study:
                 continue
             path = self.out / "directions" / f"{file_name(finder)}.safetensors"
             found = fit_directions(moments, finder=finder, generator=self.generator)
-            banks[finder] = DirectionBank(list(found), generator_name=p.generator)
+            banks[finder] = DirectionBank(
+                list(found), generator_name=p.generator, generator_probe=probe_of(self.generator)
+            )
             path.parent.mkdir(exist_ok=True)
             banks[finder].save(path)
         self._during("fit")(len(finders), len(finders))
@@ -324,7 +327,7 @@ class Study:
         tags = [tag for tag in first.tags if all(tag in bank for bank in rest)]
         found = {}
         for i, (finder, bank) in enumerate(lines.items()):
-            shared = DirectionBank([bank[tag] for tag in tags])
+            shared = bank.only(tags)
             settings = self._settings(bank=shared, samples=samples.fingerprint())
 
             def compute(shared: DirectionBank = shared) -> Arrays:

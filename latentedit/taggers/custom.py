@@ -35,6 +35,9 @@ class CustomTagger:
 
     Its modules are moved, frozen and switched to evaluation, and run without gradients.
 
+    Attributes:
+        repeats_within: what scores of the same picture may differ by while its code is the same; its id does not say.
+
     Raises:
         LatentEditError: the object lacks something.
     """
@@ -48,6 +51,7 @@ class CustomTagger:
         self.settings = {key: str(value) for key, value in self._mapping("settings")}
         self.id = supplied.text("id", "") if supplied.get("id") else weights_id("torch", supplied.tensors())
         supplied.settle(device, dtype)
+        self.repeats_within = 0.01 if dtype.itemsize >= 4 else 0.05
 
     def _threshold(self, name: str, value: Any) -> float:
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:

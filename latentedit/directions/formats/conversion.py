@@ -98,7 +98,7 @@ def _bank(
             "--generator stylegan2:PATH"
         )
     bank = DirectionBank.load(held.path)
-    return bank if tags is None else DirectionBank([bank[tag] for tag in tags], generator_name=bank.generator_name)
+    return bank if tags is None else bank.only(tags)
 
 
 def _convert_codes(

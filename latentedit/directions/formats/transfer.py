@@ -37,6 +37,7 @@ from latentedit.directions.sefa import SIGMA_SEEDS
 from latentedit.errors import LatentEditError
 from latentedit.files import sha256_of
 from latentedit.generators.base import Generator
+from latentedit.generators.probe import probe_of
 
 UNIT_TOLERANCE = 1e-5
 """Vectors whose norm is this near to 1 are kept as they are."""
@@ -113,7 +114,7 @@ def import_held(
             )
             for raw, sigma in zip(found, sigmas, strict=True)
         ],
-        generator_name=generator_name,
+        generator_name=generator_name, generator_probe=probe_of(generator),
     )  # fmt: skip
 
 
@@ -170,7 +171,7 @@ def _chosen(bank: DirectionBank, tags: Sequence[str] | None) -> DirectionBank:
         return bank
     if isinstance(tags, str) or not tags:
         raise LatentEditError(f"tags are {tags!r}; give a list of {', '.join(bank.tags)}")
-    return DirectionBank([bank[tag] for tag in tags], generator_name=bank.generator_name)
+    return bank.only(tags)
 
 
 def export_directions(
