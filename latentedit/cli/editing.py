@@ -14,6 +14,7 @@ from latentedit.cli.asking import ORDER, AskedEdits, EditCommand, typed_options
 from latentedit.cli.common import Context, cli, common, recorded_generator
 from latentedit.cli.drawing import AskedOutput, output_options
 from latentedit.cli.faces import AskedFaces, face_options
+from latentedit.errors import MismatchError
 
 if TYPE_CHECKING:
     from latentedit.directions.edits import Edit
@@ -137,7 +138,8 @@ class AskedEditor:
                 generator = asked or load_generator("avatar", device=context.device)
                 return Opened(generator, load_default(generator), SHIPPED)
             editor, path = newest
-            opened = Opened(asked or self._generator_of(editor, path, context), editor, str(path), ((str(path), path),))
+            generator = self._generator_of(editor, path, context, asked)
+            opened = Opened(generator, editor, str(path), ((str(path), path),))
         if isinstance(opened.editor, DirectionBank) and Path(opened.where).resolve().parent == OWN.resolve():
             context.hint("fit-prior would keep edits natural")
         return opened
@@ -162,15 +164,21 @@ class AskedEditor:
             tuple((str(path), path) for path in named),
         )  # fmt: skip
 
-    def _generator_of(self, editor: OwnEditor, path: Path, context: Context) -> Generator:
+    def _generator_of(
+        self, editor: OwnEditor, path: Path, context: Context, asked: Generator | None = None
+    ) -> Generator:
         """The generator that was asked for, else the one that a file names; another than the editor's is refused."""
         from latentedit import load_generator
 
-        name = recorded_generator(self.generator, editor.generator_name, path) or "avatar"
-        generator = load_generator(name, device=context.device)
+        if asked is None:
+            name = recorded_generator(self.generator, editor.generator_name, path) or "avatar"
+            asked = load_generator(name, device=context.device)
         if not self.allow_other_generator:
-            editor.check_generator(generator)
-        return generator
+            try:
+                editor.check_generator(asked)
+            except MismatchError as error:
+                raise MismatchError(f"{path}: {error}") from error
+        return asked
 
 
 def editor_options(command: Command) -> Command:

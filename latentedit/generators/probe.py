@@ -125,8 +125,8 @@ def check_probe(now: str | None, kept: str | None, *, holder: str, generator_id:
         return
     if kept is None:
         warnings.warn(
-            f"{holder} keeps no probe of {generator_id}, so whether its code has changed since cannot be told; taken "
-            "as it is",
+            f"no probe of {generator_id} is kept with {holder}, so whether its code has changed since cannot be told; "
+            "taken as it is",
             stacklevel=2,
         )
     elif not _agree(now, kept):

@@ -37,6 +37,7 @@ class Full(nn.Module):
     """Everything a generator can have."""
 
     id, z_dim, dim, layers, resolution = "mine:1", 4, 6, ("low", "high"), 4
+    pixel_range = (-1, 1)
 
     def __init__(self) -> None:
         super().__init__()

@@ -15,6 +15,7 @@ from toy_prior import TINY, Thin, codes, generator, prior, samples, saved, score
 import latentedit as le
 from latentedit import Edit
 from latentedit.errors import DamagedFileError, LatentEditError, MismatchError, UnknownNameError
+from latentedit.generators.probe import look_at
 from latentedit.prior import prior as module
 from latentedit.prior.flow import WayBack, carry, guided
 from latentedit.tensorfile import read_safetensors, write_safetensors
@@ -323,3 +324,35 @@ def test_the_way_beside_is_there_and_back_and_forth() -> None:
     beside = WayBack.of(x, fields[0], steps=64).difference(fields[1])
     assert torch.allclose(beside, exact, atol=2e-3 * float(exact.abs().max())) and exact.norm(dim=1).min() > 0.1
     assert WayBack.of(x, fields[0]).difference(fields[0]).abs().max() < 1e-5
+
+
+class Probed(ToyGenerator):
+    """The toy generator as one whose code may change while its tensors stay."""
+
+    def __init__(self, gain: float = 1.0) -> None:
+        super().__init__()
+        self.gain = gain
+        self.probe = look_at(self).probe
+
+    def decode(self, codes, *, content=None, noise="stored"):  # type: ignore[no-untyped-def]
+        return self.gain * super().decode(codes, content=content, noise=noise)
+
+
+def test_it_knows_the_generator_s_code_from_samples_and_from_a_generator(tmp_path: Path) -> None:
+    own, mended = Probed(), Probed(gain=0.9)
+    stored = le.sample(own, tmp_path / "samples", tagger=tagger, n=200)
+    for i, fitted in enumerate((le.Prior.fit(own, recipe=TINY), le.Prior.fit(stored, recipe=TINY))):
+        fitted.save(tmp_path / f"{i}.safetensors")
+        loaded = le.Prior.load(tmp_path / f"{i}.safetensors")
+        loaded.check_generator(own)
+        with pytest.raises(MismatchError, match="this prior was made with.*its code has changed.*fit it again"):
+            loaded.check_generator(mended)
+        if loaded.tags:
+            lines = le.Settled(loaded.directions(own.sample_codes(range(8))), loaded)
+            lines.check_generator(own)
+            with pytest.raises(MismatchError, match="its code has changed"):
+                lines.check_generator(mended)
+    with pytest.raises(MismatchError, match="sample into another folder"):
+        le.Prior.fit(stored, generator=mended, recipe=TINY)
+    with pytest.warns(UserWarning, match="no probe of toy:.* is kept with this prior"):
+        prior().check_generator(own)
