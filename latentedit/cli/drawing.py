@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from latentedit.editing.editor import Editor
     from latentedit.editing.faces import PreparedFaces
     from latentedit.editing.layout import Layout
+    from latentedit.editing.sheets import Sides
 
 Command = Callable[..., Any]
 
@@ -103,7 +104,7 @@ class AskedOutput:
     def write(
         self, context: Context, out: Path, faces: PreparedFaces, editor: Editor | None = None,
         edits: Sequence[Edit] = (), *, by: str = "", text: Mapping[str, str] | None = None,
-        text_of: Callable[[int], Mapping[str, str]] | None = None,
+        text_of: Callable[[int], Mapping[str, str]] | None = None, sides: Sides | None = None,
     ) -> Drawn:  # fmt: skip
         """Draw faces and write them: a picture of all, or one a face and its code, and their sheet where one is named.
 
@@ -116,14 +117,15 @@ class AskedOutput:
             by: what tells the editor from others.
             text: keys and texts that the PNG file of all carries, such as a recipe.
             text_of: of a face's number, what its own PNG file carries.
+            sides: editors that a picture of all shows beside each other.
         """
         from latentedit.editing.folder import write_faces
 
         if not self.is_folder:
-            write_drawing(out, faces, editor, edits, self.layout, text=text)
+            write_drawing(out, faces, editor, edits, self.layout, text=text, sides=sides)
             return Drawn({"picture": str(out)}, f"wrote {out}")
         if self.sheet is not None:
-            write_drawing(self.sheet, faces, editor, edits, self.layout, text=text)
+            write_drawing(self.sheet, faces, editor, edits, self.layout, text=text, sides=sides)
         written = write_faces(
             out, faces, editor, edits, identity=by, text=text_of, force=self.force, progress=context.progress("draw")
         )
@@ -150,7 +152,7 @@ def check_place(path: Path, force: bool) -> None:
 
 def write_drawing(
     out: Path, faces: PreparedFaces, editor: Editor | None, edits: Sequence[Edit], layout: Layout,
-    *, text: Mapping[str, str] | None = None,
+    *, text: Mapping[str, str] | None = None, sides: Sides | None = None,
 ) -> None:  # fmt: skip
     """Draw edits and write the picture.
 
@@ -161,14 +163,15 @@ def write_drawing(
         edits: what is changed.
         layout: how it is shown.
         text: keys and texts that a PNG file carries, such as a recipe.
+        sides: editors that are shown beside each other.
     """
     from latentedit.editing.layout import draw, draw_frames
     from latentedit.pictures.writing import MOVING, format_of, write_picture
 
     if editor is not None and layout.kind == "strip" and format_of(out) in MOVING:
-        write_picture(out, draw_frames(faces, editor, edits, layout), text=text)
+        write_picture(out, draw_frames(faces, editor, edits, layout, sides=sides), text=text)
     else:
-        write_picture(out, draw(faces, editor, edits, layout), text=text)
+        write_picture(out, draw(faces, editor, edits, layout, sides=sides), text=text)
 
 
 def output_options(*, default: str, strips: bool = True) -> Callable[[Command], Command]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,11 +14,13 @@ from latentedit.cli.asking import ORDER, AskedEdits, EditCommand, typed_options
 from latentedit.cli.common import Context, cli, common, recorded_generator
 from latentedit.cli.drawing import AskedOutput, output_options
 from latentedit.cli.faces import AskedFaces, face_options
-from latentedit.errors import MismatchError
+from latentedit.errors import LatentEditError, MismatchError
 
 if TYPE_CHECKING:
     from latentedit.directions.edits import Edit
+    from latentedit.directions.pairs import TagRelations
     from latentedit.editing.editors import OwnEditor
+    from latentedit.editing.sheets import Sides
     from latentedit.generators import Generator
 
 Command = Callable[..., Any]
@@ -144,6 +146,22 @@ class AskedEditor:
             context.hint("fit-prior would keep edits natural")
         return opened
 
+    def rival(self, opened: Opened, file: Path) -> Opened:
+        """A second editor of the same generator, of a file or what ships.
+
+        Raises:
+            LatentEditError: it cannot be loaded, or is of another generator.
+        """
+        from latentedit import load_default
+        from latentedit.editing.editors import SHIPPED, open_editor
+
+        if str(file) == SHIPPED:
+            return replace(opened, editor=load_default(opened.generator), where=SHIPPED, files=())
+        found = open_editor(file)
+        if not self.allow_other_generator:
+            found.check_generator(opened.generator)
+        return replace(opened, editor=found, where=str(file), files=((str(file), file),))
+
     def _named(self, context: Context) -> Opened:
         """What ``--directions`` and ``--prior`` name: files, or what ships."""
         from latentedit import DirectionBank, Prior, load_generator
@@ -179,6 +197,27 @@ class AskedEditor:
             except MismatchError as error:
                 raise MismatchError(f"{path}: {error}") from error
         return asked
+
+
+def beside(
+    opened: Opened, edits: Sequence[Edit], rival: Opened, others: Sequence[Edit], relations: TagRelations
+) -> Sides:
+    """Two editors and their edits, by what they are called; by their files where they are of one kind.
+
+    Raises:
+        LatentEditError: they are the same, or the second does not know a tag.
+    """
+    from latentedit.editing.editors import kind_of
+
+    names = [kind_of(one.editor) for one in (opened, rival)]
+    if names[0] == names[1]:
+        names = [f"{name}, {Path(one.where).stem}" for name, one in zip(names, (opened, rival), strict=True)]
+    if names[0] == names[1]:
+        names = [one.where for one in (opened, rival)]
+    if names[0] == names[1]:
+        raise LatentEditError(f"--against {rival.where} is what edits already; name another file")
+    second = [one.explicit(rival.editor.tags, relations) for one in others]
+    return {names[0]: (opened.editor, edits), names[1]: (rival.editor, second)}
 
 
 def editor_options(command: Command) -> Command:
@@ -223,16 +262,25 @@ def _with(command: Command, options: Iterable[Callable[[Command], Command]]) -> 
 )
 @edit_options
 @editor_options
+@click.option(
+    "--against", type=click.Path(path_type=Path), metavar="FILE",
+    help="a second file of directions or a prior, or 'shipped': its edits beside the first one's",
+)  # fmt: skip
 @face_options
 @output_options(default="edit-TAG.png")
 @common
-def edit(context: Context, asked: AskedEdits, editor: AskedEditor, output: AskedOutput, which: AskedFaces) -> None:
+def edit(
+    context: Context, asked: AskedEdits, editor: AskedEditor, output: AskedOutput, which: AskedFaces,
+    against: Path | None,
+) -> None:  # fmt: skip
     """Give faces a tag and take its opposite away; writes a picture.
 
     Without --directions and --prior: by the newest file in ./directions, else by what ships for the generator.
     """
     which.check()
     output.check()
+    if against is not None and output.is_folder and output.sheet is None:
+        raise click.UsageError("--against shows two editors in one picture; write it with --out FILE or --sheet FILE")
     from latentedit.directions.edits import Edit
     from latentedit.editing.editor import moves_of
     from latentedit.editing.editors import kind_of
@@ -244,10 +292,12 @@ def edit(context: Context, asked: AskedEdits, editor: AskedEditor, output: Asked
     if not asked.texts:
         raise click.UsageError(_what_to_add(opened))
     edits = [one.explicit(loaded.tags, asked.relations) for one in opened.edits(asked, context)]
+    rival = None if against is None else editor.rival(opened, against)
+    sides = None if rival is None else beside(opened, edits, rival, rival.edits(asked, context), asked.relations)
     _say_odd(context, opened, edits, strip=output.strip)
     out = output.place(file_name(f"edit-{'-'.join(one.tag for one in edits)}.png"))
     prepared = which.load(context).prepare(generator, batch_size=context.batch_size)
-    written = output.write(context, out, prepared, loaded, edits, by=opened.by)
+    written = output.write(context, out, prepared, loaded, edits, by=opened.by, sides=sides)
     whole, kind = Edit(edits), kind_of(loaded)
     together = output.strip or output.is_folder or go_together(whole)
     told = "; ".join(moves_text(one, loaded, digits=".2f", between=", ") for one in ([whole] if together else edits))
@@ -260,8 +310,9 @@ def edit(context: Context, asked: AskedEdits, editor: AskedEditor, output: Asked
             **written.document, "edit": str(whole), "editor": kind, "file": where,
             "moves": moves(edits) if together else {str(one): moves(one) for one in edits},
             "goals": {one.tag: one.goal for one in edits if one.goal is not None},
+            "against": None if rival is None else {"editor": kind_of(rival.editor), "file": rival.where},
         },
-        f"{written}: {told} ({kind}, {where})",
+        f"{written}: {told} ({kind}, {where}{'' if rival is None else f', against {rival.where}'})",
     )  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from PIL import Image
 from latentedit.directions.edits import Edit, EditLike
 from latentedit.editing.editor import Editor
 from latentedit.editing.faces import PreparedFaces
-from latentedit.editing.sheets import edit_sheet, faces_sheet, strip_frames
+from latentedit.editing.sheets import Sides, beside_sheet, edit_sheet, faces_sheet, strip_frames
 from latentedit.errors import LatentEditError
 from latentedit.pictures.images import to_pil
 
@@ -44,7 +44,9 @@ class Layout:
             raise LatentEditError(f"a tile of {self.tile} pixels; it takes 1 or more")
 
 
-def draw(faces: PreparedFaces, editor: Editor | None, edits: EditLike, layout: Layout) -> Image.Image:
+def draw(
+    faces: PreparedFaces, editor: Editor | None, edits: EditLike, layout: Layout, *, sides: Sides | None = None
+) -> Image.Image:
     """A picture of edits.
 
     Args:
@@ -52,9 +54,10 @@ def draw(faces: PreparedFaces, editor: Editor | None, edits: EditLike, layout: L
         editor: edits them; None: they are shown as they are.
         edits: what is changed.
         layout: how it is shown.
+        sides: the editors that a sheet or strip shows beside each other, this one among them; None for it alone.
 
     Raises:
-        LatentEditError: an edit that the editor cannot do, faces that cannot be decoded, several faces for one picture,
+        LatentEditError: an edit that an editor cannot do, faces that cannot be decoded, several faces for one picture,
             a strip of no editor.
     """
     if layout.kind == "single":
@@ -67,10 +70,14 @@ def draw(faces: PreparedFaces, editor: Editor | None, edits: EditLike, layout: L
             raise LatentEditError("a strip shows strengths, and faces as they are have none; choose sheet or single")
         return faces_sheet(faces, tile=layout.tile, headed=layout.labels)
     steps = layout.steps if layout.kind == "strip" else None
+    if sides:
+        return beside_sheet(faces, sides, steps=steps, tile=layout.tile, headed=layout.labels)
     return edit_sheet(faces, editor, edits, steps=steps, tile=layout.tile, headed=layout.labels)
 
 
-def draw_frames(faces: PreparedFaces, editor: Editor, edits: EditLike, layout: Layout) -> list[Image.Image]:
+def draw_frames(
+    faces: PreparedFaces, editor: Editor, edits: EditLike, layout: Layout, *, sides: Sides | None = None
+) -> list[Image.Image]:
     """A strip as pictures of one size that follow each other, one a strength; see :func:`draw`.
 
     Raises:
@@ -78,4 +85,5 @@ def draw_frames(faces: PreparedFaces, editor: Editor, edits: EditLike, layout: L
     """
     if layout.kind != "strip":
         raise LatentEditError(f"a {layout.kind} does not move; a strip does")
-    return strip_frames(faces, editor, edits, steps=layout.steps, tile=layout.tile, headed=layout.labels)
+    shown = sides or {"": (editor, edits)}
+    return strip_frames(faces, shown, steps=layout.steps, tile=layout.tile, headed=layout.labels)

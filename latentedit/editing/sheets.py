@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -15,6 +16,9 @@ from latentedit.editing.editor import Editor, moves_of
 from latentedit.editing.faces import PreparedFaces
 from latentedit.pictures.grid import balanced, check_size, folded, grid, tile_size
 from latentedit.pictures.images import quantised
+
+Sides: TypeAlias = Mapping[str, tuple[Editor, EditLike]]
+"""Editors that are shown beside each other: name → editor and its edits."""
 
 
 def edit_sheet(
@@ -47,7 +51,7 @@ def edit_sheet(
     whole, n = Edit(edits), len(faces)
     content = faces.content_pictures
     if steps is None:
-        variants = [*whole.parts, whole] if len(whole.parts) > 1 and go_together(whole) else list(whole.parts)
+        variants = _variants(whole)
         labels = ["before", *(f"+ {one.tag or 'all of them'}" for one in variants)]
         _check_size(faces, (len(labels) + 1) * n, tile)
         rows = [drawn(faces), *(drawn(faces, editor, one) for one in variants)]
@@ -67,41 +71,97 @@ def edit_sheet(
             pictures, names = _beside(pictures, content), ["content", *names]
         cut = {"fold": folded(n, pictures.shape[1])}
     title = moves_text(whole, editor) if steps or go_together(whole) else ""  # else each row is for itself
+    if _is_character(faces):
+        title = f"{faces.names[0]}: {title}" if title else faces.names[0]
     shown = {"row_labels": labels, "column_labels": names, "title": title} if headed else {}
     return grid(pictures.flatten(0, 1), pictures.shape[1], tile=tile, **cut, **shown)  # type: ignore[arg-type]
 
 
 def strip_frames(
-    faces: PreparedFaces, editor: Editor, edits: EditLike, *, steps: int, tile: int | None = None, headed: bool = True
+    faces: PreparedFaces, sides: Sides, *, steps: int, tile: int | None = None, headed: bool = True
 ) -> list[Image.Image]:
-    """A strip as pictures that follow each other, of one size: a sheet of all faces for each strength.
+    """A strip as pictures of one size that follow each other: a sheet a strength, a column a face, a row an editor.
 
     Args:
         faces: to edit.
-        editor: edits them.
-        edits: what is changed.
+        sides: name → editor and its edits.
         steps: how many pictures, from minus to plus the strengths.
         tile: pixels of a face's longer side, as :func:`~latentedit.pictures.grid.sheet` takes it.
-        headed: whether faces are named, and strengths.
+        headed: whether faces are named, editors if there are several, and strengths.
 
     Raises:
-        LatentEditError: an edit that the editor cannot do, or faces that cannot be decoded.
+        LatentEditError: an edit that an editor cannot do, or faces that cannot be decoded.
     """
-    whole, n, content = Edit(edits), len(faces), faces.content_pictures
-    amounts = np.linspace(-1, 1, steps)
+    content, amounts = faces.content_pictures, np.linspace(-1, 1, steps)
     beside = content is not None and len(content) == 1
     above = [] if content is None or beside else [quantised(content)]
-    names = [*(["content"] if beside else []), *_names(faces)]
-    _check_size(faces, 2 * n, tile)
+    columns = [*(["content"] if beside else []), *_names(faces)]
+    rows = [*(["content"] if above else []), *(sides if len(sides) > 1 else [""])]
+    _check_size(faces, len(rows) * len(columns), tile)
+    wholes = [(editor, Edit(edits)) for editor, edits in sides.values()]
     found = []
-    for amount, strength in zip(amounts.tolist(), _strengths([whole], amounts), strict=True):
-        pictures = torch.stack([*above, drawn(faces, editor, whole * amount)])  # (rows, faces, 3, H, W)
+    for amount, strength in zip(amounts.tolist(), _strengths([wholes[0][1]], amounts), strict=True):
+        pictures = torch.stack([*above, *(drawn(faces, editor, whole * amount) for editor, whole in wholes)])
         if beside and content is not None:
             pictures = _beside(pictures, content)
-        shown = {"column_labels": names, "title": strength} if headed else {}
+        shown = {"column_labels": columns, "title": strength, "row_labels": rows if any(rows) else ()} if headed else {}
         wrap = balanced(pictures.shape[1], len(pictures))
-        found.append(grid(pictures.flatten(0, 1), len(names), tile=tile, wrap=wrap, **shown))  # type: ignore[arg-type]
+        found.append(grid(pictures.flatten(0, 1), len(columns), tile=tile, wrap=wrap, **shown))  # type: ignore[arg-type]
     return found
+
+
+def beside_sheet(
+    faces: PreparedFaces, sides: Sides, *, steps: int | None = None, tile: int | None = None, headed: bool = True
+) -> Image.Image:
+    """The same faces by several editors, side by side.
+
+    Without ``steps``: a row a face; columns: before, then each edit by every editor. With it: a row a face and editor,
+    a column a strength of all edits together. Content pictures are shown before what they belong to.
+
+    Args:
+        faces: to edit.
+        sides: name → editor and its edits, as many for each.
+        steps: columns of a strip.
+        tile: pixels of a picture's longer side, as :func:`~latentedit.pictures.grid.sheet` takes it.
+        headed: whether there are labels and a title.
+
+    Raises:
+        LatentEditError: an edit that an editor cannot do, or faces that cannot be decoded.
+    """
+    wholes, n, names = {name: Edit(edits) for name, (_, edits) in sides.items()}, len(faces), _names(faces)
+    first, content = next(iter(wholes.values())), faces.content_pictures
+    if steps is None:
+        lists = {name: _variants(whole) for name, whole in wholes.items()}
+        places = [(name, i) for i in range(len(_variants(first))) for name in sides]
+        _check_size(faces, (len(places) + 2) * n, tile)
+        pictures = torch.stack([drawn(faces), *(drawn(faces, sides[name][0], lists[name][i]) for name, i in places)], 1)
+        named = len(_variants(first)) > 1
+        columns = [
+            "before",
+            *((f"{lists[name][i].tag or 'all of them'}: " if named else "") + name for name, i in places),
+        ]
+        rows = names
+    else:
+        amounts, m = np.linspace(-1, 1, steps), len(sides)
+        _check_size(faces, m * (steps + 1) * n, tile)
+        strips = [
+            torch.stack([drawn(faces, sides[name][0], whole * a) for name, whole in wholes.items()], 1)
+            for a in amounts.tolist()
+        ]  # (faces, editors, 3, H, W) each
+        pictures, columns = torch.stack(strips, 2).flatten(0, 1), _strengths([first], amounts)
+        rows = [f"{one}: {name}" for one in names for name in sides]
+        content = None if content is None else content.repeat_interleave(m if len(content) > 1 else 1, 0)
+    if content is not None:
+        pictures, columns = _beside(pictures, content), ["content", *columns]
+    title = "; ".join(f"{name}: {moves_text(whole, sides[name][0])}" for name, whole in wholes.items())
+    shown = {"row_labels": rows, "column_labels": columns, "title": title if go_together(first) else ""}
+    fold = folded(len(rows), len(columns)) if steps is None else m * folded(n, len(columns) / m)
+    return grid(pictures.flatten(0, 1), len(columns), tile=tile, fold=fold, **(shown if headed else {}))  # type: ignore[arg-type]
+
+
+def _variants(whole: Edit) -> list[Edit]:
+    """Each of several edits, and all of them when no two exclude each other."""
+    return [*whole.parts, whole] if len(whole.parts) > 1 and go_together(whole) else list(whole.parts)
 
 
 def faces_sheet(faces: PreparedFaces, *, tile: int | None = None, headed: bool = True) -> Image.Image:
@@ -124,10 +184,15 @@ def faces_sheet(faces: PreparedFaces, *, tile: int | None = None, headed: bool =
 
 def _names(faces: PreparedFaces) -> list[str]:
     """What faces are called: one style with several contents by these."""
-    if not (faces.several_contents and faces.one_style):
+    if not _is_character(faces):
         return list(faces.names)
     paths = [faces.content_path(i) for i in range(len(faces))]
     return [path.stem if path else "" for path in paths]
+
+
+def _is_character(faces: PreparedFaces) -> bool:
+    """Whether there is one style with several contents."""
+    return len(faces) > 1 and faces.several_contents and faces.one_style
 
 
 def drawn(faces: PreparedFaces, editor: Editor | None = None, edits: EditLike = ()) -> Tensor:
@@ -160,8 +225,8 @@ def _strengths(edits: Sequence[Edit], amounts: np.ndarray) -> list[str]:
     """Strengths of a strip's columns: of the edits where all have one, else how many times their own."""
     strengths = {(part * 1).strength for one in edits for part in one.parts}
     if len(strengths) == 1 and (strength := strengths.pop()) is not None:
-        return [f"{strength * a:+.3g}" for a in amounts]
-    return [f"{a:+.2g} times" for a in amounts]
+        return [f"{strength * a:+.3g}" if a else "0" for a in amounts]
+    return [f"{a:+.2g} times" if a else "0 times" for a in amounts]
 
 
 def editors_sheet(

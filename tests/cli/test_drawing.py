@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -187,3 +188,25 @@ def test_one_style_with_several_contents_is_a_character_sheet(drawn: Run) -> Non
     assert pictures[0].mean() > pictures[1].mean() > pictures[2].mean()
     in_turn = drawn(*EDIT[:-1], *translator, "--seeds", "7,8", "--out", "two.png")
     assert in_turn[0] == 0 and "contents" not in in_turn[2]
+
+
+def test_two_editors_side_by_side(drawn: Run) -> None:
+    bank = DirectionBank.load("lines.safetensors")
+    DirectionBank([replace(bank["smile"], vector=-bank["smile"].vector), bank["red_hair"]]).save("other.safetensors")
+    two = (*EDIT, "--against", "other.safetensors", "-n", 1)
+    told = json.loads(done(drawn(*two, "--out", "two.png", "--tile", 16, "--json")))
+    assert told["against"] == {"editor": "lines", "file": "other.safetensors"}
+    done(drawn(*EDIT, "-n", 1, "--out", "plus", "--tile", 16))
+    done(drawn(*EDIT[:-3], "--tag", "smile=-3", "-n", 1, "--out", "minus", "--quiet"))
+    page = np.asarray(Image.open("two.png"), int)
+    for folder in ("plus", "minus"):
+        face = np.asarray(Image.open(f"{folder}/seed-0.png"), int)
+        spots = [x for x in range(page.shape[1] - 15) if np.abs(page[-18:-2, x : x + 16] - face).max() <= 1]
+        assert len(spots) == 1, folder
+    assert drawn(*two[:-2], "-n", 3, "--strip", "--steps", 3, "--out", "s.png")[0] == 0
+    assert drawn(*two, "--strip", "--steps", 3, "--out", "s.gif")[0] == 0
+    with Image.open("s.gif") as moving:
+        assert moving.n_frames == 3 and moving.height > 2 * 128
+    assert "already" in one_error(drawn(*EDIT, "--against", "lines.safetensors"))
+    assert "glasses" in one_error(drawn(*EDIT[:-3], "--tag", "glasses", "--against", "other.safetensors"))
+    assert "--sheet" in one_error(drawn(*two, "--out", "folder/"))
