@@ -68,6 +68,7 @@ class AskedOutput:
 
         Raises:
             UsageError: options that mean nothing together.
+            LatentEditError: a file where a folder is named.
         """
         if self.is_folder and self.strip and self.sheet is None:
             raise click.UsageError("a folder has a picture a face; --strip goes to a file, or name one with --sheet")
@@ -77,6 +78,8 @@ class AskedOutput:
             check_place(self.sheet, self.force)
         if self.out is not None and not self.is_folder:
             check_place(self.out, self.force)
+        elif self.out is not None and self.out.is_file():
+            raise LatentEditError(f"{self.out} is a file; name a folder, or a picture as in {self.out}.png")
 
     @property
     def layout(self) -> Layout:

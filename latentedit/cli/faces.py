@@ -38,7 +38,10 @@ class AskedFaces:
 
         Raises:
             UsageError: options that exclude each other.
+            LatentEditError: seeds that are none.
         """
+        from latentedit.editing.faces import parse_seeds
+
         if self.codes and self.style:
             raise click.UsageError("--codes and --style exclude each other")
         if self.seeds is None:
@@ -47,6 +50,7 @@ class AskedFaces:
             raise click.UsageError(f"--seeds and {'--codes' if self.codes else '--style'} exclude each other")
         if self.given & {"seed", "n"}:
             raise click.UsageError("--seeds says which faces and how many; leave --seed and -n out")
+        parse_seeds(self.seeds)
 
     def load(self, context: Context) -> Faces:
         """The faces; one style with a folder of contents is shown with all of them.
