@@ -7,6 +7,7 @@ import io
 import math
 import os
 import secrets
+import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, is_dataclass
@@ -15,7 +16,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from latentedit.errors import LatentEditError
+from latentedit.errors import DamagedFileError, LatentEditError
 
 _CAN_LOCK = os.name == "posix"
 if _CAN_LOCK:
@@ -109,6 +110,23 @@ def sha256_of(path: Path) -> str:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
+
+
+def read_toml(path: str | Path) -> dict[str, Any]:
+    """What a TOML file says.
+
+    Raises:
+        DamagedFileError: there is no such file, or it is not TOML.
+    """
+    path = Path(path)
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise DamagedFileError(f"{path}: there is no such file") from error
+    except OSError as error:
+        raise DamagedFileError(f"{path}: cannot be read ({error.strerror})") from error
+    except (ValueError, RecursionError) as error:  # lists in lists without end recurse
+        raise DamagedFileError(f"{path}: cannot be read as TOML ({error})") from error
 
 
 def file_name(text: str) -> str:

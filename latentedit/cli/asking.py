@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from latentedit.cli.settings import Command
+
 if TYPE_CHECKING:
     from latentedit.directions.edits import Edit
     from latentedit.directions.pairs import TagRelations
@@ -24,7 +26,7 @@ FLAGS = {
 """Options that say what the text of an edit may say itself."""
 
 
-class EditCommand(click.Command):
+class EditCommand(Command):
     """A command that takes edits: it knows in which order they were typed, and what a tag without ``--tag`` means.
 
     Args:

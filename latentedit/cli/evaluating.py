@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from latentedit.cli.asking import EditCommand
-from latentedit.cli.common import Context, OutFile, cli, common, how_many
+from latentedit.cli.common import Context, Ordered, OutFile, cli, common, how_many
 from latentedit.cli.drawing import check_place
 from latentedit.cli.editing import AskedEditor, AskedEdits, Command, edit_options, editor_options
 from latentedit.cli.judging import judge_option, load_judge
@@ -32,7 +32,7 @@ FEATURES_HELP = "efficientnet-lite0, inception:FILE, torch:package.module:factor
 PERCEPTUAL_HELP = "efficientnet-lite0, alex:FILE, vgg:FILE, squeeze:FILE"
 
 
-class Measures(click.Group):
+class Measures(Ordered):
     """A group of commands that take edits."""
 
     command_class = EditCommand

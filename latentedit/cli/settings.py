@@ -7,7 +7,6 @@ to another user may not. What is typed wins, and so does a generator that a name
 from __future__ import annotations
 
 import os
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -34,10 +33,9 @@ def read_settings() -> dict[str, str]:
     """
     if not FILE.is_file():
         return {}
-    try:
-        found = tomllib.loads(FILE.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise LatentEditError(f'{FILE} cannot be read as TOML: {error}; lines are such as device = "cpu"') from error
+    from latentedit.files import read_toml
+
+    found = read_toml(FILE)
     for key, value in found.items():
         if key not in KEYS:
             raise UnknownNameError(f"key of {FILE}", key, KEYS)

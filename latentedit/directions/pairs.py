@@ -8,7 +8,6 @@ of related tags: a mouth that opens may show teeth, though teeth and an open mou
 from __future__ import annotations
 
 import math
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -16,7 +15,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from latentedit.errors import DamagedFileError, LatentEditError, UnknownNameError
+from latentedit.errors import LatentEditError, UnknownNameError
+from latentedit.files import read_toml
 from latentedit.shipped import shipped
 
 UMBRELLAS = {"hair": ("hair_length", "hair_color")}
@@ -188,10 +188,7 @@ def _read_shipped() -> TagRelations:
 
 def _read(path: Path, *, over: TagRelations | None = None) -> TagRelations:
     """What a file says, or what is left of others when it has the last word."""
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:  # lists in lists without end recurse
-        raise DamagedFileError(f"{path}: cannot be read as TOML ({error})") from error
+    content = read_toml(path)
     try:
         unknown = sorted(set(content) - {"pair", "groups", "related"})
         if unknown:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,7 +27,8 @@ def list_pictures(folder: str | Path) -> list[Path]:
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise LatentEditError(f"{str(folder)!r} is not a folder; name a folder of pictures")
+        came = "is not a folder" if folder.exists() else "there is no such folder"
+        raise LatentEditError(f"{str(folder)!r}: {came}; name a folder of pictures")
     found = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and p.is_file())
     if not found:
         raise LatentEditError(f"no picture in {str(folder)!r}; it takes {', '.join(sorted(SUFFIXES))}")
@@ -121,8 +123,14 @@ def _reading(path: str | Path) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError as error:
-        raise LatentEditError(f"no picture at {str(path)!r}") from error
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise LatentEditError(f"no picture at {str(path)!r}: there is no such file") from error
+    except Image.DecompressionBombError as error:
+        most = 2 * (Image.MAX_IMAGE_PIXELS or 0)
+        raise LatentEditError(
+            f"{str(path)!r} has too many pixels; up to {most:,} are read, such as {math.isqrt(most):,} x "
+            f"{math.isqrt(most):,}: make it smaller"
+        ) from error
+    except (OSError, ValueError, SyntaxError) as error:
         raise LatentEditError(f"cannot read {str(path)!r} as a picture: {error}") from error
 
 

@@ -5,7 +5,6 @@ A small TOML file; ``data/study.toml`` is the 2022 study's and shows every key. 
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -13,7 +12,8 @@ from typing import Any
 
 from latentedit.directions.direction import UNITS
 from latentedit.directions.edits import Edit
-from latentedit.errors import DamagedFileError, LatentEditError, UnknownNameError
+from latentedit.errors import LatentEditError, UnknownNameError
+from latentedit.files import read_toml
 from latentedit.pictures.images import list_pictures
 from latentedit.shipped import shipped
 
@@ -180,10 +180,7 @@ def read_protocol(path: str | Path | None = None, *, full: bool = False) -> Prot
         LatentEditError: an unknown or missing key, a value of another kind, a study that contradicts itself.
     """
     path = shipped("data/study.toml") if path is None else Path(path)
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise DamagedFileError(f"{path}: cannot be read as TOML ({error})") from error
+    content = read_toml(path)
     try:
         return _protocol(_Table(content, "the study"), path.parent, full)
     except LatentEditError as error:
@@ -321,7 +318,8 @@ def _path(text: str, folder: Path) -> Path:
 def _selfie2anime(folder: Path) -> dict[str, Path]:
     """Folders of the layout that selfie2anime and most unpaired translation sets have."""
     if not folder.is_dir():
-        raise LatentEditError(f"{str(folder)!r} is not a folder; name one that has trainA, testA and testB")
+        came = "is not a folder" if folder.exists() else "there is no such folder"
+        raise LatentEditError(f"{str(folder)!r}: {came}; name one that has trainA, testA and testB")
     found = {"train": folder / "trainA", "test": folder / "testA", "target": folder / "testB"}
     for place in found.values():
         list_pictures(place)  # or it says what is missing

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from latentedit.errors import DamagedFileError, LatentEditError, UnknownNameError
+from latentedit.errors import LatentEditError, UnknownNameError
+from latentedit.files import read_toml
 
 
 @dataclass(frozen=True)
@@ -27,11 +27,7 @@ def read_prompts(path: Path) -> tuple[Prompt, ...]:
         DamagedFileError: it is missing or not TOML.
         LatentEditError: something in it has another form.
     """
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise DamagedFileError(f"{path}: cannot be read as TOML ({reason})") from error
+    content = read_toml(path)
     tables = content.get("prompts")
     if set(content) != {"prompts"} or not isinstance(tables, dict) or not tables:
         found = ", ".join(map(repr, content)) or "nothing"

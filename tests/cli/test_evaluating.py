@@ -165,7 +165,7 @@ def test_a_study_on_toys_tells_its_tables_and_where_the_report_is(run, tmp_path,
     named = ["torch:toy:ToyTranslator", "torch:toy:ToyTagger", "torch:toy:ToyTagger"]
     options = [one for pair in zip(mine, named, strict=True) for one in pair]
     code, out, err = run("evaluate", "study", "toys.toml", *options, "--pictures", "toys")
-    assert code == 1 and "'toys' is not a folder" in err
+    assert code == 1 and "'toys': there is no such folder" in err
     code, out, err = run("evaluate", "study", "toys.toml", *options)
     assert code == 0 and "pictures to decode" in err and "re-score linear: " in err, err
     assert "Re-scoring" in out and "short_hair" in out and "wrote study/report.html and study/results.json" in out

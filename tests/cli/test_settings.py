@@ -57,7 +57,7 @@ def test_what_is_typed_wins_and_what_a_named_file_records(mine):
     [
         ('genrator = "avatar"', "unknown key of latentedit.toml 'genrator'; did you mean generator"),
         ("device = 1", "device is 1; write a name in quotes"),
-        ("device cpu", "latentedit.toml cannot be read as TOML"),
+        ("device cpu", "latentedit.toml: cannot be read as TOML"),
     ],
 )
 def test_what_it_cannot_hold(run, text, words):

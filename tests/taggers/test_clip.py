@@ -367,7 +367,7 @@ def test_bad_prompts(folder: Path, tmp_path: Path, text: str, words: str) -> Non
 
 
 def test_prompts_that_are_missing_or_too_long(folder: Path, tmp_path: Path) -> None:
-    assert "no.toml: cannot be read as TOML (No such file" in refused(f"clip:{folder}?prompts={tmp_path / 'no.toml'}")
+    assert "no.toml: there is no such file" in refused(f"clip:{folder}?prompts={tmp_path / 'no.toml'}")
     file = prompts(tmp_path, smile=("face " * 76, "face"))
     assert "has 78 tokens, and" in refused(f"clip:{folder}?prompts={file}")
     assert load_tagger(f"clip:{folder}?prompts={prompts(tmp_path, smile=('face ' * 75, 'face'))}").tags == ("smile",)
