@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from latentedit.cli.common import Context, OutFile, cli, common, refuse_existing
+from latentedit.cli.common import GOES_ON, Context, OutFile, cli, common, refuse_existing
 from latentedit.cli.faces import content_option, label_option, with_all_contents
 from latentedit.errors import LatentEditError
 
@@ -129,9 +129,15 @@ class AskedOutput:
             return Drawn({"picture": str(out)}, f"wrote {out}")
         if self.sheet is not None:
             write_drawing(self.sheet, faces, editor, edits, self.layout, text=text, sides=sides)
-        written = write_faces(
-            out, faces, editor, edits, identity=by, text=text_of, force=self.force, progress=context.progress("draw")
-        )
+        shown, at = context.progress("draw"), [0]
+
+        def progress(done: int, total: int) -> None:
+            at[0] = done
+            if shown:
+                shown(done, total)
+
+        context.kept = lambda: f"{at[0]} of {len(faces)} faces are kept in {out}; {GOES_ON}"
+        written = write_faces(out, faces, editor, edits, identity=by, text=text_of, force=self.force, progress=progress)
         n, kept = len(written.names), len(written.names) - written.drawn
         together = " after all edits together" if len(edits) > 1 else ""
         told = f"wrote {written.drawn} pictures and codes{together} to {out}"

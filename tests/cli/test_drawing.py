@@ -125,6 +125,22 @@ def test_a_folder_goes_on_and_keeps_edits_apart(drawn: Run) -> None:
     assert before[Path("faces/seed-0.png")] != Path("faces/seed-0.png").read_bytes()
 
 
+def test_a_stopped_folder_says_what_is_kept(drawn: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    decode, left = ToyGenerator.decode, [0]
+
+    def until_a_user_stops_it(self: ToyGenerator, codes: torch.Tensor, **rest: Any) -> torch.Tensor:
+        left[0] += len(codes) == 2  # a batch of faces
+        if left[0] == 4 and len(codes) == 2:
+            raise KeyboardInterrupt
+        return decode(self, codes, **rest)
+
+    monkeypatch.setattr(ToyGenerator, "decode", until_a_user_stops_it)
+    command = (*EDIT, "-n", 11, "--batch-size", 2, "--out", "faces/")
+    code, out, err = drawn(*command)
+    assert (code, out) == (130, "") and "6 of 11 faces are kept in faces; the same command goes on" in err
+    assert "wrote 5 pictures" in (told := done(drawn(*command))) and "6 were there" in told
+
+
 def test_a_folder_shows_how_far_it_is(drawn: Run) -> None:
     code, _, err = drawn(*EDIT[:-1], "-n", 40, "--batch-size", 8, "--out", "faces/")
     assert code == 0 and "draw" in err and "40" in err
