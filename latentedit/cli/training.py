@@ -59,7 +59,7 @@ def train_judge(
     if r.dropped:
         context.say(f"left out, since all pictures or none carry them: {', '.join(r.dropped)}")
     rows = [
-        [tag, f"{100 * a:.1f} %", "" if p != p else f"{p:.3f}", str(n)]
+        [tag, "" if a != a else f"{100 * a:.1f} %", "" if p != p else f"{p:.3f}", str(n)]
         for tag, a, p, n in zip(r.tags, r.accuracy, r.average_precision, r.support, strict=True)
     ]
     header = ("tag", "right", "average precision", "carry it")

@@ -2,37 +2,45 @@
 
 A table with a header. One column says which rows are meant::
 
-    seed        the seed of a sample
-    file        name of its picture, SEED.png (as stored pictures are called) or seed-SEED.jpg; folders do not matter
+    seed        the seed of a sample; index, or a first column without a name, where there is none of these
+    file        name of its picture with the seed at its end: 17.png, seed-17.jpg, img_00017.png; folders do not matter;
+                also called filename or image
     content     name of a content picture; its labels hold for every sample of that content
 
 and the others say what is on them, in one of two ways::
 
-    seed,tags                        seed,long_hair,smile
-    17,long_hair smile               17,1,1
-    18,                              18,0,0.5
+    seed,tags                        seed,long_hair,smile,hair
+    17,long_hair smile               17,1,1,red
+    18,                              18,0,,black
 
-either the tags of a row, separated by spaces or commas, or a column a tag with 0 or 1, no or yes, or a score between.
-Rows that the table does not name, and rows whose tag columns are all empty, are unlabelled: they are left out of fits.
+either the tags of a row or a column a tag, a class or a category (:mod:`.label_columns`). Semicolons and tabs separate
+as well, and the text is UTF-8, UTF-16 with its mark, or what ``?encoding=cp1252`` says (:mod:`.label_table`);
+``?classes=age,shoe_size`` says which columns hold classes where that is not plain. Whatever is taken in another way
+than the plainest is said in one line.
+
+An empty cell is a label that is not known: the row has no part in that tag, and its part in others. Rows that the
+table does not name, and rows whose cells are all empty, are left out of fits.
 """
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import re
-from collections.abc import Iterator, Sequence
+import warnings
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from latentedit.errors import DamagedFileError, LatentEditError
+from latentedit.errors import LatentEditError
 from latentedit.registry import check_options
+from latentedit.taggers.label_columns import tags_of
+from latentedit.taggers.label_table import Table, read_table
 
-KEYS = ("seed", "file", "content")
-_WORDS = {"no": 0.0, "false": 0.0, "yes": 1.0, "true": 1.0}
+_OPTIONS = {"encoding": "of the text, such as cp1252", "classes": "columns that hold classes, with commas between"}
+_SHOWN = 5
 Labels = dict[int | str, np.ndarray]
 
 
@@ -43,7 +51,7 @@ class Labeller:
         path: of the table, for messages.
         key: "seed" or "content".
         tags: the vocabulary.
-        labels: scores (tags,) of each seed, or of each content picture's name.
+        labels: scores (tags,) of each seed, or of each content picture's name; NaN where one is not known.
     """
 
     threshold = 0.5
@@ -66,7 +74,7 @@ class Labeller:
         raise LatentEditError(f"{self.path} holds labels of stored samples and cannot score other pictures")
 
     def check_rows(self, seeds: np.ndarray, contents: Sequence[str] | None) -> None:
-        """Check that some of these rows are labelled; arguments as of :meth:`label_rows`.
+        """Check that some of these rows are labelled, and warn of labels of no row; arguments as of :meth:`label_rows`.
 
         Raises:
             LatentEditError: none is, or content pictures are named and the rows have none.
@@ -83,8 +91,16 @@ class Labeller:
                 f"the samples have {ours[0]!r} ... {ours[-1]!r}"
             )
 
+        if strangers := sorted(set(self._labels) - set(rows), key=lambda row: (isinstance(row, str), row)):
+            more = f" and {len(strangers) - _SHOWN} more" if len(strangers) > _SHOWN else ""
+            warnings.warn(
+                f"{self.path}: {len(strangers)} of {len(self._labels)} labelled rows name no sample of this run: "
+                f"{self.key} {', '.join(str(row) for row in strangers[:_SHOWN])}{more}",
+                stacklevel=2,
+            )
+
     def label_rows(self, seeds: np.ndarray, contents: Sequence[str] | None) -> np.ndarray:
-        """Scores (n, tags) float32 of rows, NaN where one is unlabelled.
+        """Scores (n, tags) float32 of rows, NaN where a label is not known.
 
         Args:
             seeds: (n,) of the rows.
@@ -98,144 +114,108 @@ class Labeller:
 
 
 def load(argument: str, options: dict[str, str], *, device: torch.device, dtype: torch.dtype) -> Labeller:
-    """The labels in a file.
+    """The labels in a file; warns of what is taken in another way than the plainest.
 
     Raises:
         DamagedFileError: it is missing or is no table of text.
-        LatentEditError: a line that is not as this module says.
+        LatentEditError: a line that is not as this module says, or that could be meant in two ways.
     """
-    check_options("csv", options, {})
+    check_options("csv", options, _OPTIONS)
     if not argument:
         raise LatentEditError("csv needs a file, as in csv:labels.csv")
-    path = Path(argument)
-    key, column, tags, rows = _read_table(path)
-    return Labeller(path, "content" if key == "content" else "seed", tags, _by_row(path, key, column, rows))
+    table, tags, scores = _read(Path(argument), options)
+    key, names = _names(table)
+    labels: Labels = {}
+    for (number, cell, _), name, values in zip(table.rows, names, scores, strict=True):
+        if np.isnan(values).all():
+            continue
+        if name in labels:
+            raise LatentEditError(f"{table.path}, row {number}: {table.named} {cell!r} is labelled twice; keep one")
+        labels[name] = values
+    if not labels:
+        raise LatentEditError(f"{table.path}: it labels no row")
+    _say(table)
+    return Labeller(table.path, key, tags, labels)
 
 
 def read_named_labels(path: str | Path) -> tuple[tuple[str, ...], dict[str, np.ndarray]]:
     """Tags, and the scores (tags,) float32 of each picture by its file name, of a table with a column ``file``.
 
+    A score is NaN where a cell is empty. Warns of what is taken in another way than the plainest.
+
     Raises:
         DamagedFileError: it is missing or is no table of text.
         LatentEditError: a line that is not as this module says, or no column ``file``.
     """
-    path = Path(path)
-    key, column, tags, rows = _read_table(path)
-    if key != "file":
-        raise LatentEditError(f"{path} labels rows by {key}; pictures need a column file with their names")
+    table, tags, scores = _read(Path(path), {})
+    if table.key not in ("file", "index"):
+        raise LatentEditError(f"{path} labels rows by {table.key}; pictures need a column file with their names")
     named: dict[str, np.ndarray] = {}
-    for number, cells, scores in rows:
-        name = PurePosixPath(cells[column].replace("\\", "/")).name
+    for (number, cell, _), values in zip(table.rows, scores, strict=True):
+        name = PurePosixPath(cell.replace("\\", "/")).name
+        if np.isnan(values).all():
+            continue
         if name in named:
             raise LatentEditError(f"{path}, row {number}: {name!r} is labelled twice; keep one")
-        named[name] = scores
+        named[name] = values
     if not named:
         raise LatentEditError(f"{path}: it labels no picture")
+    _say(table)
     return tags, named
 
 
-def _read_table(path: Path) -> tuple[str, int, tuple[str, ...], list[Row]]:
-    """The column that names rows and its place, the tags, and the rows."""
-    try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            lines = csv.reader(file, strict=True)
-            header = [name.strip() for name in next(lines, [])]
-            key = _check_header(path, header)
-            tags, rows = _read_lists(path, header, lines) if "tags" in header else _read_columns(path, header, lines)
-            return key, header.index(key), tags, rows
-    except FileNotFoundError as error:
-        raise DamagedFileError(f"no labels at {path}; it is a table with a header") from error
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DamagedFileError(f"{path}: cannot be read as a CSV table in UTF-8 ({error})") from error
+def _read(path: Path, options: dict[str, str]) -> tuple[Table, tuple[str, ...], np.ndarray]:
+    table = read_table(path, options.get("encoding"))
+    classes = [name.strip() for name in options.get("classes", "").split(",") if name.strip()]
+    return table, *tags_of(table, classes)
 
 
-Row = tuple[int, list[str], np.ndarray]
-"""Line number, cells, and scores (tags,)."""
+def _say(table: Table) -> None:
+    if table.notes:
+        warnings.warn(f"{table.path}: {'; '.join(table.notes)}", stacklevel=3)
 
 
-def _check_header(path: Path, header: list[str]) -> str:
-    found = [name for name in header if name in KEYS]
-    if len(found) != 1:
-        raise LatentEditError(
-            f"{path}: its first line is {','.join(header)[:80]!r}; it must have one column seed, file or content"
-        )
-    if len(set(header)) != len(header) or "" in header:
-        raise LatentEditError(f"{path}: two columns have the same name, or one has none: {','.join(header)[:80]!r}")
-    if "tags" in header and len(header) != 2:
-        raise LatentEditError(
-            f"{path}: beside a column tags there is only {found[0]}; it has {','.join(header)[:80]!r}"
-        )
-    if len(header) < 2:
-        raise LatentEditError(f"{path}: it has no tags; add a column tags, or one column a tag")
-    return found[0]
+def _names(table: Table) -> tuple[str, list[int | str]]:
+    """What the rows are named by, "seed" or "content", and their names."""
+    cells = [cell for _, cell, _ in table.rows]
+    if table.key == "content":
+        return "content", list(cells)
+    numbers = all(re.fullmatch(r"\d+", cell) for cell in cells)
+    if table.key == "index":
+        what = "the seed" if numbers else "the picture's name"
+        table.notes.insert(0, f"{table.named} is {what}")
+    if table.key == "seed" or numbers:
+        for number, cell, _ in table.rows:
+            if not re.fullmatch(r"\d+", cell):
+                raise LatentEditError(f"{table.path}, row {number}: seed is {cell!r}; it must be a whole number")
+        return "seed", [int(cell) for cell in cells]
+    return "seed", list(_seeds_of_files(table))
 
 
-def _cells(path: Path, header: list[str], lines: Iterator[list[str]]) -> Iterator[tuple[int, list[str]]]:
-    for number, cells in enumerate(lines, 2):
-        if not any(cell.strip() for cell in cells):
-            continue
-        if len(cells) != len(header):
-            raise LatentEditError(f"{path}, row {number}: {len(cells)} cells where the header has {len(header)}")
-        yield number, [cell.strip() for cell in cells]
-
-
-def _read_lists(path: Path, header: list[str], lines: Iterator[list[str]]) -> tuple[tuple[str, ...], list[Row]]:
-    column = header.index("tags")
-    rows = [(number, cells, cells[column].replace(",", " ").split()) for number, cells in _cells(path, header, lines)]
-    tags = tuple(dict.fromkeys(tag for _, _, found in rows for tag in found))
-    if not tags:
-        raise LatentEditError(f"{path}: it names no tag")
-    place = {tag: i for i, tag in enumerate(tags)}
-    labelled = []
-    for number, cells, found in rows:
-        scores = np.zeros(len(tags), np.float32)
-        scores[[place[tag] for tag in found]] = 1
-        labelled.append((number, cells, scores))
-    return tags, labelled
-
-
-def _read_columns(path: Path, header: list[str], lines: Iterator[list[str]]) -> tuple[tuple[str, ...], list[Row]]:
-    columns = [i for i, name in enumerate(header) if name not in KEYS]
-    tags = tuple(header[i] for i in columns)
-    rows = []
-    for number, cells in _cells(path, header, lines):
-        texts = [cells[i] for i in columns]
-        if not any(texts):
-            continue
-        if not all(texts):
-            tag = tags[texts.index("")]
+def _seeds_of_files(table: Table) -> list[int]:
+    """The seeds at the end of pictures' names; what stands before is the same wherever it holds digits too."""
+    seeds: list[int] = []
+    before: dict[str, str] = {}  # to the first name that begins so
+    for number, cell, _ in table.rows:
+        match = re.fullmatch(r"(|.*[^\d.])(\d+)", PurePosixPath(cell.replace("\\", "/")).stem)
+        if match is None:
             raise LatentEditError(
-                f"{path}, row {number}: no label for {tag!r}; write 0 or 1, or leave the whole row empty"
+                f"{table.path}, row {number}: file is {cell!r}; it must be named by its seed, such as 17.png or "
+                "img_00017.png (names of content pictures stand in a column content)"
             )
-        scores = [_score(path, number, tag, text) for tag, text in zip(tags, texts, strict=True)]
-        rows.append((number, cells, np.array(scores, np.float32)))
-    return tags, rows
+        seeds.append(int(match[2]))
+        if before.setdefault(match[1], cell) == cell and len(before) > 1 and re.search(r"\d", "".join(before)):
+            names = " and ".join(repr(name) for name in list(before.values())[:2])
+            raise LatentEditError(
+                f"{table.path}, row {number}: {names} hold several numbers; name pictures by their seed alone, "
+                "such as 17.png, or give a column seed"
+            )
+    odd = next((i for i, (_, cell, _) in enumerate(table.rows) if cell in before.values() and _is_odd(cell)), None)
+    if odd is not None:
+        table.notes.insert(0, f"{table.rows[odd][1]} is seed {seeds[odd]}")
+    return seeds
 
 
-def _score(path: Path, number: int, tag: str, text: str) -> float:
-    try:
-        value = _WORDS[text.lower()] if text.lower() in _WORDS else float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value <= 1:  # NaN is neither
-        raise LatentEditError(f"{path}, row {number}: {tag!r} is {text!r}; write 0, 1 or a score between, or no or yes")
-    return value
-
-
-def _by_row(path: Path, key: str, column: int, rows: list[Row]) -> Labels:
-    labels: Labels = {}
-    for number, cells, scores in rows:
-        row: int | str = cells[column]
-        if key != "content":
-            name = cells[column] if key == "seed" else PurePosixPath(cells[column].replace("\\", "/")).stem
-            match = re.fullmatch(r"(\d+)" if key == "seed" else r"(?:seed)?[ _-]?(\d+)", name)
-            if match is None:
-                wanted = "a whole number" if key == "seed" else "named by its seed, such as 17.png"
-                raise LatentEditError(f"{path}, row {number}: {key} is {cells[column]!r}; it must be {wanted}")
-            row = int(match[1])
-        if row in labels:
-            raise LatentEditError(f"{path}, row {number}: {key} {cells[column]!r} is labelled twice; keep one")
-        labels[row] = scores
-    if not labels:
-        raise LatentEditError(f"{path}: it labels no row")
-    return labels
+def _is_odd(name: str) -> bool:
+    """Whether a picture is called more than seed 17."""
+    return not re.fullmatch(r"(seed)?[ _-]?\d+", PurePosixPath(name.replace("\\", "/")).stem, re.IGNORECASE)

@@ -7,6 +7,7 @@ beside the result is written after every epoch; the same call goes on from it an
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -93,7 +94,7 @@ class Recipe:
 
 @dataclass(frozen=True)
 class LabelledPictures:
-    """Pictures (n, 3, size, size) uint8 and labels (n, k) float32 in {0, 1}, with what was left out."""
+    """Pictures (n, 3, size, size) uint8 and labels (n, k) float32 in {0, 1, NaN: not known}, with what was left out."""
 
     pictures: Tensor
     labels: Tensor
@@ -188,11 +189,17 @@ def read_labelled(folder: Path, table: Path, size: int, *, tags: Sequence[str] |
     for tag in tags or ():
         if tag not in known:
             raise UnknownNameError("label", tag, known)
-    values = np.stack([rows[name] for name in names]) >= 0.5  # (n, k)
-    kept = [i for i, tag in enumerate(known) if (tags is None or tag in tags) and 0 < values[:, i].sum() < len(names)]
-    dropped = tuple(tag for i, tag in enumerate(known) if i not in kept and (tags is None or tag in tags))
+    scores = np.stack([rows[name] for name in names])  # (n, k)
+    labelled = ~np.isnan(scores)
+    values = np.where(labelled, scores >= 0.5, np.nan)
+    wanted = [i for i, tag in enumerate(known) if tags is None or tag in tags]
+    kept = [i for i in wanted if 0 < np.nansum(values[:, i]) < labelled[:, i].sum()]
+    dropped = tuple(known[i] for i in wanted if i not in kept)
     if not kept:
         raise LatentEditError(f"{table}: all pictures carry the same labels; there is nothing to tell apart")
+    if partial := [f"{known[i]} {labelled[:, i].sum()}" for i in kept if not labelled[:, i].all()]:
+        more = f" and {len(partial) - 5} more tags" if len(partial) > 5 else ""
+        warnings.warn(f"labelled on some of {len(names)} pictures: {', '.join(partial[:5])}{more}", stacklevel=3)
     pictures = []
     for name in names:
         whole = read_pixels(paths[name])
@@ -253,13 +260,20 @@ def _train(
             for group in optimizer.param_groups:
                 group["lr"] = recipe.learning_rate * 0.5 * (1 + np.cos(np.pi * share))
             batch = varied(pictures[rows].float() / 255, random, flip=recipe.flip, blur=recipe.blur)
-            loss = F.binary_cross_entropy_with_logits(network(normalised(batch.to(device))), labels[rows].to(device))
+            loss = _known_loss(network(normalised(batch.to(device))), labels[rows].to(device))
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
             if progress:
                 progress(epoch * n + min(n, (i + 1) * recipe.batch_size), recipe.epochs * n)
         _keep(network, optimizer, state, settings, epoch + 1)
+
+
+def _known_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """Mean cross-entropy of logits (n, k) over the labels (n, k) that are known; 0 where none is."""
+    known = labels.isfinite()
+    each = F.binary_cross_entropy_with_logits(logits[known], labels[known], reduction="none")
+    return each.sum() / max(len(each), 1)
 
 
 def varied(images: Tensor, random: torch.Generator, *, flip: bool, blur: bool) -> Tensor:
@@ -323,21 +337,28 @@ def _report(judge: Judge, held: LabelledPictures, test: np.ndarray, trained: int
     from sklearn.metrics import average_precision_score
 
     scores = torch.cat([judge.predict(judge.prepare(part)) for part in held.pictures[test].split(64)]).cpu().numpy()
-    truth = held.labels[test].numpy() >= 0.5
-    precision = [
-        float(average_precision_score(truth[:, j], scores[:, j])) if truth[:, j].any() else float("nan")
-        for j in range(len(held.tags))
-    ]
+    labels = held.labels[test].numpy()
+    right, precision, carriers = [], [], []
+    for j in range(len(held.tags)):
+        known = ~np.isnan(labels[:, j])
+        truth, found = labels[known, j] >= 0.5, scores[known, j]
+        carriers.append(int(truth.sum()))
+        right.append(float(((found >= 0.5) == truth).mean()) if len(truth) else float("nan"))
+        precision.append(float(average_precision_score(truth, found)) if truth.any() else float("nan"))
+    sizes = (trained, len(test))
     return JudgeReport(
-        held.tags, tuple(((scores >= 0.5) == truth).mean(0).tolist()), tuple(precision),
-        tuple(int(c) for c in truth.sum(0)), (trained, len(test)), held.unlabelled, held.missing, held.dropped, out,
+        held.tags, tuple(right), tuple(precision), tuple(carriers), sizes, held.unlabelled, held.missing, held.dropped,
+        out,
     )  # fmt: skip
 
 
 def _write(out: Path, network: ResidualNetwork, recipe: Recipe, report: JudgeReport) -> None:
     """The judge in half precision, with what it was trained on and reaches."""
     reached = {
-        tag: {"accuracy": round(a, 4), "average_precision": None if np.isnan(p) else round(p, 4)}
+        tag: {
+            "accuracy": None if np.isnan(a) else round(a, 4),
+            "average_precision": None if np.isnan(p) else round(p, 4),
+        }
         for tag, a, p in zip(report.tags, report.accuracy, report.average_precision, strict=True)
     }
     about = asdict(recipe) | {

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from commands import TOY, one_error
 from PIL import Image
+from sklearn.linear_model import LinearRegression
 from toy import ToyGenerator
 
-from latentedit import open_samples
+from latentedit import DirectionBank, open_samples
 from latentedit.pictures.images import to_uint8
 
 
@@ -39,6 +40,43 @@ def test_a_second_tagger_and_how_they_agree(sampled, tmp_path):
     assert json.loads(out)["rows"] == 40
     code, out, err = sampled("fit-directions", "--tagger", "csv:labels.csv", "--finder", "linear", "--json", "--quiet")
     assert code == 0 and set(json.loads(out)["tags"]) == {"smile", "red_hair"}, err
+
+
+def test_labels_with_holes_are_fitted_from_the_rows_that_have_them(run, tmp_path):
+    run("sample", "s", *TOY, "--tagger", "torch:toy:ToyTagger", "-n", 3000, "--quiet")
+    stored = open_samples("s")
+    truth = np.concatenate([b.scores for b in stored.iter_batches()]) >= 0.5
+    smile, hair = truth[:, stored.tags().index("smile")], truth[:, stored.tags().index("long_hair")]
+    random = np.random.default_rng(0).random((3000, 2))
+    parts = [str(int(is_there)) if known else "" for is_there, known in zip(smile, random[:, 0] < 0.4, strict=True)]
+    kinds = [("none", "long")[int(h)] if known else "" for h, known in zip(hair, random[:, 1] < 0.7, strict=True)]
+    rows = [f"{seed};{parts[seed]};{kinds[seed]};{int(smile[seed])}\n" for seed in range(3000)]
+    (tmp_path / "l.csv").write_text(f"index;grin;hair;smile\n{''.join(rows)}3000;1;;1\n")
+    code, _, err = run("tag", "s", *TOY, "--tagger", "csv:l.csv", "--quiet")
+    assert code == 0 and err == (
+        "warning: l.csv: index is the seed; cells are separated by semicolons; "
+        "hair holds 2 classes (hair=long, hair=none)\n"
+        "warning: l.csv: 1 of 3001 labelled rows name no sample of this run: seed 3000\n"
+    )
+    labelled = {"grin": int((random[:, 0] < 0.4).sum()), "hair=long": int((random[:, 1] < 0.7).sum())}
+    code, out, _ = run("list", "tags", "s", "--tagger", "csv:l.csv", "--json")
+    counts = json.loads(out)
+    assert counts["rows"] == 3000 and counts["labelled"]["smile"] == 3000
+    assert {tag: counts["labelled"][tag] for tag in labelled} == labelled
+    code, out, err = run("fit-directions", "s", "--finder", "linear", "--tagger", "csv:l.csv", "--quiet", "--json")
+    assert code == 0 and set(json.loads(out)["tags"]) == {"grin", "hair=long", "hair=none", "smile"}
+    code, _, err = run("fit-directions", "s", "--finder", "linear", "--tagger", "csv:l.csv", "--force")
+    assert (
+        f"by chance: grin {labelled['grin']}, hair=long {labelled['hair=long']}, hair=none" in err
+        and "smile" not in err
+    )
+    bank = DirectionBank.load(tmp_path / "directions/linear.safetensors")
+    codes = np.concatenate([b.codes for b in stored.iter_batches(scores=False)])
+    for tag, column, known in (("grin", smile, random[:, 0] < 0.4), ("hair=long", hair, random[:, 1] < 0.7)):
+        there = LinearRegression().fit(codes[known], column[known]).coef_
+        along = np.corrcoef(codes @ bank[tag].vector.numpy(), codes @ there)[0, 1]
+        assert along > 0.98, (tag, along)
+    assert bank["hair=long"].params["labelled_rows"] == labelled["hair=long"]
 
 
 def test_the_picture_shows_what_they_disagree_on(sampled, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -24,10 +25,10 @@ from latentedit.taggers.labels import Labeller
 G = ToyGenerator()
 
 
-def labels(folder: Path, text: str) -> Labeller:
+def labels(folder: Path, text: str, options: str = "") -> Labeller:
     file = folder / "labels.csv"
     file.write_text(text, encoding="utf-8")
-    tagger = load_tagger(f"csv:{file}")
+    tagger = load_tagger(f"csv:{file}{options}")
     assert isinstance(tagger, Labeller)
     return tagger
 
@@ -56,10 +57,114 @@ def test_a_column_a_tag(tmp_path: Path, text: str) -> None:
 
 
 def test_lists_of_tags(tmp_path: Path) -> None:
-    tagger = labels(tmp_path, 'seed,tags\n5,smile long_hair\n6,"long_hair, red_hair"\n7,\n')
-    assert tagger.tags == ("smile", "long_hair", "red_hair")
-    expected = [NAN + NAN[:1], [1, 1, 0], [0, 1, 1], [0, 0, 0]]
-    np.testing.assert_array_equal(tagger.label_rows(np.arange(4, 8), None), np.array(expected, np.float32))
+    expected = np.array([NAN + NAN[:1], [1, 1, 0], [0, 1, 1], [0, 0, 0]], np.float32)
+    for rows in ('5,"smile, long_hair"\n6,"long_hair,red_hair"\n', "5,smile long_hair\n6,long_hair  red_hair\n"):
+        tagger = labels(tmp_path, f"seed,tags\n{rows}7,\n")
+        assert tagger.tags == ("smile", "long_hair", "red_hair")
+        np.testing.assert_array_equal(tagger.label_rows(np.arange(4, 8), None), expected)
+
+
+def test_where_commas_separate_tags_hold_spaces(tmp_path: Path) -> None:
+    with pytest.warns(UserWarning, match="underscores for spaces: 'long hair' is long_hair"):
+        tagger = labels(tmp_path, 'seed,tags\n0,"1girl, long hair"\n1,long hair\n2,1girl\n')
+    assert tagger.tags == ("1girl", "long_hair")
+    np.testing.assert_array_equal(tagger.label_rows(np.arange(3), None), [[1, 1], [0, 1], [1, 0]])
+    with pytest.raises(LatentEditError, match="row 3: 'smile long_hair' has spaces and underscores.*write commas"):
+        labels(tmp_path, 'seed,tags\n0,"1girl, smile"\n1,smile long_hair\n')
+
+
+PLAIN = "seed,long_hair,smile\n0,1,0\n2,0,0\n3,0.5,1\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (PLAIN, None),
+        (PLAIN.replace("seed", "Seed"), None),
+        (
+            PLAIN.replace(",", ";").replace("0.5", "0,5"),
+            "separated by semicolons; commas in numbers are decimal points",
+        ),
+        ("sep=;\n" + PLAIN.replace(",", ";"), "cells are separated by semicolons"),
+        (PLAIN.replace(",", "\t"), "cells are separated by tabs"),
+        (PLAIN.encode("utf-16"), "read as UTF-16"),
+        (PLAIN.replace("\n", ",\n").replace("seed", '"seed"'), None),
+        (PLAIN.replace("seed", "index"), "index is the seed"),
+        (PLAIN.replace("seed", ""), "the first column is the seed"),
+        (PLAIN.replace("seed", "Unnamed: 0"), "Unnamed: 0 is the seed"),
+        (",seed,long_hair,smile\n7,0,1,0\n8,2,0,0\n9,3,0.5,1\n", "the first column is left out beside seed"),
+        (",long_hair,smile\na/0.png,1,0\nb/2.png,0,0\n3.png,0.5,1\n", "the first column is the picture's name"),
+        ("filename,long_hair,smile\nimg_00000.png,1,0\nimg_00002.png,0,0\nimg_3.png,0.5,1\n", "00000.png is seed 0"),
+        ("image,long_hair,smile\nrun2-00.png,1,0\nrun2-02.png,0,0\nrun2-03.png,0.5,1\n", "run2-00.png is seed 0"),
+        ("seed,long hair,smile\n0,1,0\n2,0,0\n3,0.5,1\n", "'long hair' is long_hair"),
+        ("seed,long_hair,smile\n0,1,-1\n2,0,-1\n3,0.5,1\n", "-1 is no in smile"),
+        (",long_hair,smile,grin\n0,1,0,\n2,0,0,\n3,0.5,1,\n", "grin is left out, without any label"),
+    ],
+)
+def test_tables_as_people_save_them(tmp_path: Path, text: str | bytes, said: str | None) -> None:
+    (tmp_path / "labels.csv").write_bytes(text if isinstance(text, bytes) else text.encode())
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        tagger = load_tagger(f"csv:{tmp_path}/labels.csv")
+    assert tagger.tags == ("long_hair", "smile")
+    np.testing.assert_array_equal(tagger.label_rows(np.arange(4), None), np.array(EXPECTED, np.float32))
+    assert len(caught) == (said is not None) and (said is None or said in str(caught[0].message))
+
+
+def test_classes_categories_and_unknown_labels(tmp_path: Path) -> None:
+    text = "seed,digit,Hair,smile\n0,3.0,Dark red,1\n1,,black,\n2,10,dark red,0\n3,3,,1\n"
+    with pytest.warns(UserWarning) as caught:
+        tagger = labels(tmp_path, text)
+    assert [str(w.message).partition(": ")[2] for w in caught] == [
+        "digit holds 2 classes (digit=3, digit=10); Hair holds 2 classes (Hair=black, Hair=dark_red)"
+    ]
+    assert tagger.tags == ("digit=3", "digit=10", "Hair=black", "Hair=dark_red", "smile")
+    nan = np.nan
+    expected = [[1, 0, 0, 1, 1], [nan, nan, 1, 0, nan], [0, 1, 0, 1, 0], [1, 0, nan, nan, 1]]
+    np.testing.assert_array_equal(tagger.label_rows(np.arange(4), None), np.array(expected, np.float32))
+
+
+def test_what_could_be_classes_or_amounts_is_asked_and_can_be_said(tmp_path: Path) -> None:
+    ages = "seed,age\n" + "".join(f"{seed},{seed}\n" for seed in range(40))
+    with pytest.raises(LatentEditError, match=r"column 'age' has 40 whole numbers, 0 \.\.\. 39.*csv:.*\?classes=age"):
+        labels(tmp_path, ages)
+    with pytest.warns(UserWarning, match=r"age holds 40 classes \(age=0 \.\.\. age=39\)"):
+        tagger = load_tagger(f"csv:{tmp_path}/labels.csv?classes=age")
+    assert len(tagger.tags) == 40
+    np.testing.assert_array_equal(tagger.label_rows(np.arange(40), None), np.eye(40))
+    with pytest.raises(LatentEditError, match="column 'note' has 40 different texts, such as 'w0 said'; leave it out"):
+        labels(tmp_path, "seed,note\n" + "".join(f"{seed},w{seed} said\n" for seed in range(40)))
+    with pytest.warns(UserWarning, match="digit=0, digit=1"):  # which would be no and yes
+        assert labels(tmp_path, "seed,digit\n0,1\n1,0\n", "?classes=digit").tags == ("digit=0", "digit=1")
+
+
+def test_a_legacy_code_page_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "labels.csv"
+    for text, page in (("seed,tags\n1,café\n", "cp1252"), ("seed,笑顔\n1,1\n", "cp932")):
+        file.write_bytes(text.encode(page))
+        word = "café" if page == "cp1252" else "笑顔"
+        with pytest.raises(DamagedFileError, match=rf"in UTF-8 but perhaps in a legacy code page.*'{word}' in {page}"):
+            load_tagger(f"csv:{file}")
+        assert load_tagger(f"csv:{file}?encoding={page}").tags == (word,)
+    with pytest.raises(LatentEditError, match="there is no encoding 'klingon'"):
+        load_tagger(f"csv:{file}?encoding=klingon")
+    file.write_bytes(PLAIN.encode("utf-16-le"))
+    with pytest.raises(DamagedFileError, match=r"zero bytes; perhaps it is UTF-16: csv:.*\?encoding=utf-16-le"):
+        load_tagger(f"csv:{file}")
+    assert load_tagger(f"csv:{file}?encoding=utf-16-le").tags == ("long_hair", "smile")
+    file.write_bytes(b"PK\x03\x04rest")
+    with pytest.raises(DamagedFileError, match="it is a workbook; save it as CSV"):
+        load_tagger(f"csv:{file}")
+
+
+def test_labels_of_no_sample_are_counted_and_named(tmp_path: Path) -> None:
+    stored = sample(G, tmp_path / "run", n=4)
+    tagger = labels(tmp_path, "seed,smile\n" + "".join(f"{seed},1\n" for seed in (0, 2, 500, 501, 9, 8, 7, 6)))
+    with pytest.warns(
+        UserWarning, match=r"6 of 8 labelled rows name no sample of this run: seed 6, 7, 8, 9, 500 and 1"
+    ):
+        tagged = tag(stored, G, tagger)
+    assert tagged.labelled() == 2
 
 
 def test_the_id_is_of_what_the_labels_say(tmp_path: Path) -> None:
@@ -95,7 +200,8 @@ def test_labels_of_content_pictures_hold_for_all_their_samples(tmp_path: Path) -
     for i, name in enumerate(("a.png", "b.png")):
         Image.fromarray(np.full((16, 16, 3), 90 * i, np.uint8)).save(folder / name)
     tagger = labels(tmp_path, "content,smile\nb.png,1\na.png,0\nzz.png,1\n")
-    run = sample(ToyTranslator(), tmp_path / "run", tagger=tagger, n=8, contents=folder, styles_per_content=2)
+    with pytest.warns(UserWarning, match=r"1 of 3 labelled rows name no sample of this run: content zz\.png"):
+        run = sample(ToyTranslator(), tmp_path / "run", tagger=tagger, n=8, contents=folder, styles_per_content=2)
     np.testing.assert_array_equal(scores_of(run, tagger.id)[:, 0], [0, 0, 1, 1, 0, 0, 1, 1])
     with pytest.raises(LatentEditError, match="labels content pictures, and these samples have none"):
         sample(G, tmp_path / "other", tagger=tagger, n=4)
@@ -155,7 +261,13 @@ def test_labels_of_other_seeds_change_nothing(tmp_path: Path) -> None:
         ("seed,smile\n1,maybe\n", "row 2: 'smile' is 'maybe'; write 0, 1 or a score between"),
         ("seed,smile\n1,1\n2,nan\n", "row 3: 'smile' is 'nan'"),
         ("seed,smile\n1,1.5\n", "'smile' is '1.5'"),
-        ("seed,smile,grin\n1,1,\n", "row 2: no label for 'grin'; write 0 or 1, or leave the whole row empty"),
+        ("seed,smile,grin\n1,,\n", "it labels no row"),
+        ("seed,smile\n1,0\n2,1\n3,-1\n", "column 'smile' has -1 and 0; write 0 for no, 1 for yes"),
+        ("seed,smile\n1,red\n2,n/a\n3,black\n", "row 3: 'smile' is 'n/a'; leave the cell empty"),
+        ('seed,price\n1,"1,000"\n2,"2,000"\n', "row 2: 'price' is '1,000'; write 0, 1 or a score between"),
+        ("seed,long hair,long_hair\n1,1,1\n", "two columns are the tag 'long_hair'; keep one"),
+        ("file,smile\na1_17.png,1\nb2_18.png,0\n", "'a1_17.png' and 'b2_18.png' hold several numbers"),
+        ("filename,image,smile\n1.png,1.png,1\n", "it must have one column seed, file or content"),
         ("seed,smile\n-1,1\n", "seed is '-1'; it must be a whole number"),
         ("seed,smile\n1.0,1\n", "seed is '1.0'; it must be a whole number"),
         ("file,smile\nface.png,1\n", "file is 'face.png'; it must be named by its seed, such as 17.png"),

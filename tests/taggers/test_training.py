@@ -108,6 +108,23 @@ def test_the_layout_of_selfie2anime(faces, tmp_path):
     assert sum(train_judge(tmp_path, tmp_path / "j.safetensors", recipe=one).pictures) == 20
 
 
+def test_a_tag_learns_from_the_pictures_that_have_a_label_for_it(faces, tmp_path):
+    header, *rows = (faces / "labels.csv").read_text().splitlines()
+    cells = [row.split(",") for row in rows]
+    partial = [",".join((name, bright, red if i % 2 else "", "")) for i, (name, bright, red, _) in enumerate(cells)]
+    (tmp_path / "labels.csv").write_text("\n".join([header, *partial]))
+    with pytest.warns(UserWarning) as caught:
+        held = read_labelled(faces, tmp_path / "labels.csv", 16)
+    said = [str(warning.message) for warning in caught]
+    assert "always is left out, without any label" in said[0] and said[1] == "labelled on some of 120 pictures: red 60"
+    assert held.tags == ("bright", "red") and held.labels.isnan().sum(0).tolist() == [0, 60]
+    with pytest.warns(UserWarning, match="red 60"):
+        report = train_judge(faces, tmp_path / "j.safetensors", labels=tmp_path / "labels.csv", recipe=SMALL)
+    assert report.accuracy[0] >= 0.9 and report.support[1] <= report.support[0]
+    weights = load_tagger(f"judge:{tmp_path}/j.safetensors").score(torch.zeros(1, 3, 16, 16))
+    assert weights.isfinite().all()
+
+
 def test_variations_keep_the_picture():
     images = torch.rand(64, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     random = torch.Generator().manual_seed(1)
