@@ -172,7 +172,7 @@ def _read(path: Path, options: dict[str, str]) -> tuple[Table, tuple[str, ...], 
 
 def _say(table: Table) -> None:
     if table.notes:
-        warnings.warn(f"{table.path}: {'; '.join(table.notes)}", stacklevel=3)
+        warnings.warn(f"{table.path}: {'; '.join(table.notes)}", stacklevel=4)
 
 
 def _names(table: Table) -> tuple[str, list[int | str]]:
