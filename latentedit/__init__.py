@@ -16,6 +16,7 @@ if TYPE_CHECKING:  # what editors and type checkers see; _HOME says the same to 
     from latentedit.editing.editor import edit as edit
     from latentedit.editing.editors import load_default as load_default
     from latentedit.editing.faces import Faces as Faces
+    from latentedit.editing.recipe import Recipe as Recipe
     from latentedit.generators import load_generator as load_generator
     from latentedit.generators import register_generator as register_generator
     from latentedit.metrics.rescoring import rescore as rescore
@@ -42,7 +43,7 @@ _HOME = {
     "Moments": "directions.moments", "Direction": "directions.direction", "DirectionBank": "directions.bank",
     "TagPair": "directions.pairs", "fit_directions": "directions.finder", "register_finder": "directions.finder",
     "Edit": "directions.edits", "Prior": "prior.prior", "Settled": "prior.settled", "Transport": "prior.transport",
-    "Faces": "editing.faces", "edit": "editing.editor", "load_default": "editing.editors",
+    "Faces": "editing.faces", "Recipe": "editing.recipe", "edit": "editing.editor", "load_default": "editing.editors",
     "to_pil": "pictures.images", "sheet": "pictures.grid",
     "rescore": "metrics.rescoring", "evaluate": "study.report",
 }  # fmt: skip

@@ -107,6 +107,37 @@ class AskedEdits:
 
         return TagRelations.load(self.pairs)
 
+    @property
+    def changes(self) -> bool:
+        """Whether anything was typed."""
+        return bool(self.typed)
+
+    def over(self, base: Edit, tags: Iterable[str], *, say: Callable[[str], None] | None = None) -> Edit:
+        """Edits with what was typed in place of what they say: of a tag that they have just that, others beside them.
+
+        Raises:
+            LatentEditError: a text that is no edit.
+            click.UsageError: an option that may mean one of several edits.
+        """
+        from latentedit.directions.edits import Edit, merged
+
+        if not self.typed:
+            return base
+        found, tags = list(base.parts), list(tags)
+        if not self.texts:
+            filling = _filling(self.typed, tags)
+            if len(found) > 1:
+                shown = _typed_tags([str(merged(one, Edit(one.tag).filled(**filling))) for one in found])
+                given = " and ".join(_typed(name, value) for name, value in self.typed)
+                raise click.UsageError(f"{given} may mean one of the recipe's tags; let each say it: {shown}")
+            return merged(found[0], Edit(found[0].tag).filled(**filling))
+        for change in self.edits(tags, say=say):
+            same = [i for i, one in enumerate(found) if one.tag == change.tag]
+            for i in same:
+                found[i] = merged(found[i], change)
+            found += [] if same else [change]
+        return Edit(found)
+
     def edits(
         self, tags: Iterable[str], *, default: Iterable[str] = (), say: Callable[[str], None] | None = None
     ) -> list[Edit]:

@@ -62,6 +62,7 @@ class AskedOutput:
     is_folder: bool
     sheet: Path | None
     force: bool
+    base: Layout | None = None
 
     def check(self) -> None:
         """Refuse before anything is loaded what :func:`check_place` refuses.
@@ -83,10 +84,10 @@ class AskedOutput:
 
     @property
     def layout(self) -> Layout:
-        """How the picture is laid out."""
+        """How the picture is laid out: as a recipe says, if there is one, else as was typed."""
         from latentedit.editing.layout import Layout
 
-        return Layout("strip" if self.strip else "sheet", self.steps, self.tile)
+        return self.base or Layout("strip" if self.strip else "sheet", self.steps, self.tile)
 
     def place(self, default: str) -> Path:
         """Where the picture goes: as named; else the default, or where that exists the next free name-2, name-3, ...

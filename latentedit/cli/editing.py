@@ -14,12 +14,13 @@ from latentedit.cli.asking import ORDER, AskedEdits, EditCommand, typed_options
 from latentedit.cli.common import Context, cli, common, recorded_generator
 from latentedit.cli.drawing import AskedOutput, output_options
 from latentedit.cli.faces import AskedFaces, face_options
-from latentedit.errors import LatentEditError, MismatchError
+from latentedit.cli.recipes import repeated_editor, repeated_faces, repeated_output, repeated_rival
+from latentedit.errors import MismatchError
 
 if TYPE_CHECKING:
     from latentedit.directions.edits import Edit
-    from latentedit.directions.pairs import TagRelations
     from latentedit.editing.editors import OwnEditor
+    from latentedit.editing.ingredients import Ingredient
     from latentedit.editing.sheets import Sides
     from latentedit.generators import Generator
 
@@ -80,34 +81,44 @@ class Opened:
         generator: whose.
         editor: edits them.
         where: its files, or "shipped".
-        files: the same as (name as typed, path) each.
+        files: the same, with their check sums.
+        name: of the generator, as typed.
     """
 
     generator: Generator
     editor: OwnEditor
     where: str
-    files: tuple[tuple[str, Path], ...] = ()
+    files: tuple[Ingredient, ...]
+    name: str
 
     @property
     def by(self) -> str:
-        """What tells the editor from others: check sums of its files, for what ships this version."""
-        from latentedit import __version__
-        from latentedit.files import sha256_of
+        """What tells the editor from others: check sums of its files."""
+        return " and ".join(one.sha256[:12] for one in self.files)
 
-        sums = [sha256_of(path)[:12] if path.is_file() else f"{name} {__version__}" for name, path in self.files]
-        return " and ".join(sums) or f"{self.where} {__version__}"
-
-    def edits(self, asked: AskedEdits, context: Context, *, default: Iterable[str] = ()) -> list[Edit]:
-        """The edits that were asked for, all of tags that the editor knows; ``default`` where none was.
+    def edits(
+        self, asked: AskedEdits, context: Context, *, default: Iterable[str] = (), base: Edit | None = None
+    ) -> list[Edit]:
+        """The edits that were asked for, all of tags that the editor knows; ``default`` where none was, or a recipe's.
 
         Raises:
             LatentEditError: a text that is no edit, a tag that is not known, or an option that may mean one of several.
         """
         from latentedit.editing.editors import check_tags
 
-        edits = asked.edits(self.editor.tags, default=default, say=context.say)
+        if base is None:
+            edits = asked.edits(self.editor.tags, default=default, say=context.say)
+        else:
+            edits = list(asked.over(base, self.editor.tags, say=context.say).parts)
+            if asked.typed:
+                context.say(f"in place of the recipe's {base}: {', '.join(map(str, edits))}")
         check_tags(edits, self.editor, self.where, folder=OWN)
         return edits
+
+    def explicit(self, asked: AskedEdits, context: Context, base: Edit | None) -> list[Edit]:
+        """The same with nothing left open."""
+        edits = self.edits(asked, context, base=base)
+        return [one.explicit(self.editor.tags, asked.relations) for one in edits]
 
 
 @dataclass(frozen=True)
@@ -129,7 +140,9 @@ class AskedEditor:
             LatentEditError: one cannot be loaded, or they do not fit each other.
         """
         from latentedit import DirectionBank, load_default, load_generator
-        from latentedit.editing.editors import SHIPPED, newest_editor
+        from latentedit.editing.editors import newest_editor
+        from latentedit.editing.ingredients import SHIPPED
+        from latentedit.editing.recipe import editor_file
 
         if self.directions is not None or self.prior is not None:
             opened = self._named(context)
@@ -138,10 +151,11 @@ class AskedEditor:
             newest = newest_editor(OWN, asked, say=context.say)
             if newest is None:
                 generator = asked or load_generator("avatar", device=context.device)
-                return Opened(generator, load_default(generator), SHIPPED)
+                best = load_default(generator)
+                return Opened(generator, best, SHIPPED, (editor_file(SHIPPED, best),), self.generator or "avatar")
             editor, path = newest
-            generator = self._generator_of(editor, path, context, asked)
-            opened = Opened(generator, editor, str(path), ((str(path), path),))
+            generator, name = self._generator_of(editor, path, context, asked)
+            opened = Opened(generator, editor, str(path), (editor_file(path, editor),), name)
         if isinstance(opened.editor, DirectionBank) and Path(opened.where).resolve().parent == OWN.resolve():
             context.hint("fit-prior would keep edits natural")
         return opened
@@ -153,71 +167,69 @@ class AskedEditor:
             LatentEditError: it cannot be loaded, or is of another generator.
         """
         from latentedit import load_default
-        from latentedit.editing.editors import SHIPPED, open_editor
+        from latentedit.editing.editors import open_editor
+        from latentedit.editing.ingredients import SHIPPED
+        from latentedit.editing.recipe import editor_file
 
         if str(file) == SHIPPED:
-            return replace(opened, editor=load_default(opened.generator), where=SHIPPED, files=())
-        found = open_editor(file)
-        if not self.allow_other_generator:
-            found.check_generator(opened.generator)
-        return replace(opened, editor=found, where=str(file), files=((str(file), file),))
+            found: OwnEditor = load_default(opened.generator)
+        else:
+            found = open_editor(file)
+            if not self.allow_other_generator:
+                found.check_generator(opened.generator)
+        return replace(opened, editor=found, where=str(file), files=(editor_file(file, found, role="against"),))
 
     def _named(self, context: Context) -> Opened:
         """What ``--directions`` and ``--prior`` name: files, or what ships."""
         from latentedit import DirectionBank, Prior, load_generator
-        from latentedit.editing.editors import SHIPPED, open_editor, settle
+        from latentedit.editing.editors import open_editor, settle
+        from latentedit.editing.ingredients import SHIPPED
+        from latentedit.editing.recipe import editor_file
 
         named = [path for path in (self.directions, self.prior) if path is not None]
         read = {path: open_editor(path) for path in named if str(path) != SHIPPED}
         if read:
             path, editor = next(iter(read.items()))
-            generator = self._generator_of(editor, path, context)
+            generator, name = self._generator_of(editor, path, context)
         else:
-            generator = load_generator(self.generator or "avatar", device=context.device)
+            name = self.generator or "avatar"
+            generator = load_generator(name, device=context.device)
         asked = ((self.directions, DirectionBank.load_default), (self.prior, Prior.load_default))
         found = [read.get(path) or ships(generator) for path, ships in asked if path is not None]
         where = " and ".join(dict.fromkeys(map(str, named)))
-        return Opened(
-            generator, found[0] if len(found) == 1 else settle(*found, names=where), where,
-            tuple((str(path), path) for path in named),
-        )  # fmt: skip
+        files = [editor_file(path, one) for path, one in zip(named, found, strict=True)]
+        whole = found[0] if len(found) == 1 else settle(*found, names=where)
+        return Opened(generator, whole, where, tuple(files), name)
 
     def _generator_of(
         self, editor: OwnEditor, path: Path, context: Context, asked: Generator | None = None
-    ) -> Generator:
-        """The generator that was asked for, else the one that a file names; another than the editor's is refused."""
+    ) -> tuple[Generator, str]:
+        """The generator that was asked for, else the one that a file names, and its name.
+
+        Another than the editor's is refused.
+        """
         from latentedit import load_generator
 
-        if asked is None:
-            name = recorded_generator(self.generator, editor.generator_name, path) or "avatar"
-            asked = load_generator(name, device=context.device)
+        name = recorded_generator(self.generator, editor.generator_name, path) or "avatar"
+        generator = asked or load_generator(name, device=context.device)
         if not self.allow_other_generator:
             try:
-                editor.check_generator(asked)
+                editor.check_generator(generator)
             except MismatchError as error:
                 raise MismatchError(f"{path}: {error}") from error
-        return asked
+        return generator, name
 
 
-def beside(
-    opened: Opened, edits: Sequence[Edit], rival: Opened, others: Sequence[Edit], relations: TagRelations
-) -> Sides:
-    """Two editors and their edits, by what they are called; by their files where they are of one kind.
+def beside(first: Opened, edits: Sequence[Edit], second: Opened, others: Sequence[Edit]) -> Sides:
+    """Two editors and their edits, by what they are called.
 
     Raises:
-        LatentEditError: they are the same, or the second does not know a tag.
+        LatentEditError: they are the same.
     """
-    from latentedit.editing.editors import kind_of
+    from latentedit.editing.editors import side_names
 
-    names = [kind_of(one.editor) for one in (opened, rival)]
-    if names[0] == names[1]:
-        names = [f"{name}, {Path(one.where).stem}" for name, one in zip(names, (opened, rival), strict=True)]
-    if names[0] == names[1]:
-        names = [one.where for one in (opened, rival)]
-    if names[0] == names[1]:
-        raise LatentEditError(f"--against {rival.where} is what edits already; name another file")
-    second = [one.explicit(rival.editor.tags, relations) for one in others]
-    return {names[0]: (opened.editor, edits), names[1]: (rival.editor, second)}
+    here, there = side_names((first.editor, first.where), (second.editor, second.where))
+    return {here: (first.editor, edits), there: (second.editor, others)}
 
 
 def editor_options(command: Command) -> Command:
@@ -268,10 +280,14 @@ def _with(command: Command, options: Iterable[Callable[[Command], Command]]) -> 
 )  # fmt: skip
 @face_options
 @output_options(default="edit-TAG.png")
+@click.option(
+    "--recipe", "recipe_file", type=click.Path(path_type=Path), metavar="FILE",
+    help="make again what a PNG file of edit, or the JSON of a recipe, tells; what else is typed changes just that",
+)  # fmt: skip
 @common
 def edit(
     context: Context, asked: AskedEdits, editor: AskedEditor, output: AskedOutput, which: AskedFaces,
-    against: Path | None,
+    against: Path | None, recipe_file: Path | None,
 ) -> None:  # fmt: skip
     """Give faces a tag and take its opposite away; writes a picture.
 
@@ -284,23 +300,45 @@ def edit(
     from latentedit.directions.edits import Edit
     from latentedit.editing.editor import moves_of
     from latentedit.editing.editors import kind_of
+    from latentedit.editing.ingredients import Ingredient
+    from latentedit.editing.recipe import KEY, Recipe
     from latentedit.editing.sheets import go_together, moves_text
     from latentedit.files import file_name
 
-    opened = editor.load(context)
-    generator, loaded, where = opened.generator, opened.editor, opened.where
-    if not asked.texts:
+    base, kept = None if recipe_file is None else Recipe.load(recipe_file), list[Ingredient]()
+    opened = editor.load(context) if base is None else repeated_editor(base, editor, context)
+    loaded, where = opened.editor, opened.where
+    if base is None and not asked.texts:
         raise click.UsageError(_what_to_add(opened))
-    edits = [one.explicit(loaded.tags, asked.relations) for one in opened.edits(asked, context)]
-    rival = None if against is None else editor.rival(opened, against)
-    sides = None if rival is None else beside(opened, edits, rival, rival.edits(asked, context), asked.relations)
-    _say_odd(context, opened, edits, strip=output.strip)
+    edits = opened.explicit(asked, context, None if base is None else base.edit)
+    if base is None:
+        told, faces = (which.load(context),) * 2
+    else:
+        output = repeated_output(base, output)
+        told, faces, kept = repeated_faces(base, which, context)
+    rival, others = None, list[Edit]()
+    if against is not None:
+        rival = editor.rival(opened, against)
+        others = rival.explicit(asked, context, None if base is None else base.edit)
+    elif base is not None and base.against is not None:
+        rival = repeated_rival(base, opened)
+        others = rival.explicit(asked, context, base.against)
+    sides = None if rival is None else beside(opened, edits, rival, others)
+    strip = output.layout.kind == "strip"
+    _say_odd(context, opened, edits, strip=strip)
     out = output.place(file_name(f"edit-{'-'.join(one.tag for one in edits)}.png"))
-    prepared = which.load(context).prepare(generator, batch_size=context.batch_size)
-    written = output.write(context, out, prepared, loaded, edits, by=opened.by, sides=sides)
+    prepared = faces.prepare(opened.generator, batch_size=context.batch_size)
     whole, kind = Edit(edits), kind_of(loaded)
-    together = output.strip or output.is_folder or go_together(whole)
-    told = "; ".join(moves_text(one, loaded, digits=".2f", between=", ") for one in ([whole] if together else edits))
+    recipe = Recipe.of(
+        whole, prepared, loaded, [*opened.files, *(rival.files if rival else ()), *kept], generator=opened.name,
+        told=told, layout=output.layout, against=Edit(others) if rival else None, device=context.device,
+    )  # fmt: skip
+    written = output.write(
+        context, out, prepared, loaded, edits, by=opened.by, sides=sides, text={KEY: recipe.to_json()},
+        text_of=lambda i: {KEY: recipe.of_face(prepared, i).to_json()},
+    )  # fmt: skip
+    together = strip or output.is_folder or go_together(whole)
+    text = "; ".join(moves_text(one, loaded, digits=".2f", between=", ") for one in ([whole] if together else edits))
 
     def moves(some: Any) -> dict[str, float]:
         return {tag: strength for (tag, _), strength in moves_of(loaded, some).items()}
@@ -311,8 +349,9 @@ def edit(
             "moves": moves(edits) if together else {str(one): moves(one) for one in edits},
             "goals": {one.tag: one.goal for one in edits if one.goal is not None},
             "against": None if rival is None else {"editor": kind_of(rival.editor), "file": rival.where},
+            "recipe": recipe.document(),
         },
-        f"{written}: {told} ({kind}, {where}{'' if rival is None else f', against {rival.where}'})",
+        f"{written}: {text} ({kind}, {where}{'' if rival is None else f', against {rival.where}'})",
     )  # fmt: skip
 
 

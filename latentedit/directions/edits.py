@@ -294,6 +294,20 @@ def parse_opposite(text: str, tags: Iterable[str] = ()) -> tuple[str, float | No
         raise LatentEditError(f"{text!r} is no opposite; write TAG or TAG:ratio, as in short_hair:0.5") from error
 
 
+def merged(one: Edit, change: Edit) -> Edit:
+    """A single edit with what another one says in its place; what that leaves open stays."""
+    said = {f.name: getattr(change, f.name) for f in fields(Edit) if getattr(change, f.name) != _NOTHING[f.name]}
+    if "strength" in said:
+        said |= {"goal": None, "unit": change.unit}
+    elif "goal" in said:
+        said |= {"strength": None, "unit": "sigma"}
+    if "opposite" in said and "ratio" not in said:
+        said["ratio"] = None
+    elif "ratio" in said and one.opposite is None:
+        said["opposite"] = "auto"
+    return one._with(**said)
+
+
 def as_edits(edits: Any) -> list[Edit]:
     """A list of edits, one of them in a list of its own; a list's members are edits each.
 

@@ -12,6 +12,7 @@ from latentedit.directions.bank import DirectionBank
 from latentedit.directions.edits import Edit
 from latentedit.directions.formats import foreign
 from latentedit.editing.editor import Editor
+from latentedit.editing.ingredients import SHIPPED
 from latentedit.errors import DamagedFileError, LatentEditError
 from latentedit.generators.base import Generator
 from latentedit.prior.prior import FORMAT as PRIOR
@@ -23,8 +24,6 @@ from latentedit.tensorfile import header
 
 EditorFile: TypeAlias = DirectionBank | Prior
 OwnEditor: TypeAlias = DirectionBank | Prior | Settled
-SHIPPED = "shipped"
-"""The name of what ships, where a file is named."""
 
 
 def editor_format(path: str | Path) -> str | None:
@@ -153,6 +152,13 @@ def shipped_files(generator_id: str) -> list[Path]:
     return [path for path in files if header(path).get("generator_id") == generator_id]
 
 
+def shipped_file(editor: Editor) -> Path:
+    """The file of an editor that ships."""
+    kind = PRIOR if isinstance(editor, Prior) else DIRECTIONS
+    files = shipped_files(getattr(editor, "generator_id", ""))
+    return next(path for path in files if editor_format(path) == kind)
+
+
 def load_default(generator: Generator) -> EditorFile:
     """The best editor that ships for a generator: its prior, else its directions.
 
@@ -171,6 +177,24 @@ def kind_of(editor: Editor) -> str:
     """What an editor is in words: "lines", "flow", "settled lines", "transport", or the name of its class."""
     kinds = {DirectionBank: "lines", Prior: "flow", Settled: "settled lines", Transport: "transport"}
     return kinds.get(type(editor), type(editor).__name__)
+
+
+def side_names(first: tuple[Editor, str], second: tuple[Editor, str]) -> tuple[str, str]:
+    """What two editors are called beside each other: in words, by their files where they are of one kind.
+
+    Args:
+        first, second: an editor, and its files as messages name them.
+
+    Raises:
+        LatentEditError: they are the same.
+    """
+    (one, here), (other, there) = first, second
+    kinds = kind_of(one), kind_of(other)
+    stems = f"{kinds[0]}, {Path(here).stem}", f"{kinds[1]}, {Path(there).stem}"
+    for names in (kinds, stems, (here, there)):
+        if names[0] != names[1]:
+            return names
+    raise LatentEditError(f"--against {there} is what edits already; name another file")
 
 
 def taggers_of(editor: Editor) -> frozenset[str]:

@@ -51,6 +51,7 @@ class Faces:
         noise: "stored", "none" or a seed, as :meth:`~latentedit.generators.base.Generator.decode` takes it.
         count: of codes and styles, only that many first ones.
         every_content: every style is shown with each content picture, rather than the next one: a character sheet.
+        names: of codes that are a tensor, as sheets show them; numbers where there are none.
 
     Raises:
         LatentEditError: none or several of seeds, codes and style; a seed or noise that is none.
@@ -65,6 +66,7 @@ class Faces:
     noise: str | int = "stored"
     count: int | None = None
     every_content: bool = False
+    names: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         if not isinstance(self.seeds, range):
@@ -78,6 +80,8 @@ class Faces:
                 raise LatentEditError(f"seed {seed} is outside 0 ... {2**32 - 1}")
         if self.noise not in ("stored", "none") and (isinstance(self.noise, (str, bool)) or int(self.noise) < 0):
             raise LatentEditError(f"noise is {self.noise!r}; write 'stored', 'none' or a seed, 0 or more")
+        if self.names and (not isinstance(self.codes, Tensor) or len(self.names) != len(self.codes)):
+            raise LatentEditError(f"{len(self.names)} names; give as many as there are codes in a tensor, or none")
 
     @classmethod
     def of(cls, faces: FacesLike) -> Faces:
@@ -112,7 +116,9 @@ class Faces:
             elif value is not None:
                 found[name] = str(value.source if isinstance(value, Contents) else value)
         return {
-            name: value for name, value in found.items() if value is not None and value is not False and value != []
+            name: value
+            for name, value in found.items()
+            if value is not None and value is not False and value not in ([], ())
         }
 
 
@@ -138,7 +144,7 @@ class PreparedFaces:
             self._given, self.names = codes_of_pictures(generator, faces.style, count=faces.count)
         elif isinstance(faces.codes, Tensor):
             self._given = faces.codes[: faces.count]
-            self.names = [f"code {i}" for i in range(len(self._given))]
+            self.names = faces.names[: faces.count] or [f"code {i}" for i in range(len(self._given))]
         elif faces.codes is not None:
             names, read = read_named_codes(faces.codes)
             self._given, self.names = read[: faces.count], names[: faces.count]
@@ -212,6 +218,11 @@ class PreparedFaces:
     def content_path(self, i: int) -> Path | None:
         """The picture that face ``i`` has its content from, None for none."""
         return Path(self._paths[i % len(self._paths)]) if self._paths else None
+
+    @property
+    def of_each_style(self) -> int:
+        """Faces that share a code because each of several contents is shown with it; they follow each other."""
+        return len(self._paths) if self.faces.every_content and self.several_contents else 1
 
     @property
     def several_contents(self) -> bool:

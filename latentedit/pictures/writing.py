@@ -74,7 +74,7 @@ def write_picture(
     if kind == "PNG" and text:
         options["pnginfo"] = info = PngInfo()
         for key, value in text.items():
-            info.add_itxt(key, value, zip=True)
+            info.add_itxt(key, value, zip=len(value.encode()) < 1 << 20)  # Pillow reads no larger ones that are packed
     if several:
         durations = [_FRAME] * (len(frames) - 1) + [_LAST]
         options |= {"save_all": True, "append_images": frames[1:], "duration": durations, "loop": 0}

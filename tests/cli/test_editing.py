@@ -8,28 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
-from commands import TOY, one_error
-from toy import TAGS, ToyGenerator
-
-import latentedit as le
+from commands import TOY, one_error, told
+from made_directions import MINE, lines
+from toy import TAGS
 
 Run = Callable[..., tuple[int, str, str]]
-MINE = "directions/mine.safetensors"
-
-
-def lines(path: str, *tags: str, of: ToyGenerator | None = None) -> Path:
-    """A file of directions, made up."""
-    generator = of or ToyGenerator()
-    random = torch.Generator().manual_seed(len(tags))
-    vectors = torch.nn.functional.normalize(torch.randn(len(tags), 16, generator=random), dim=1)
-    found = [
-        le.Direction(tag, v, 0.5, generator.id, layers=("a", "b"), coefficient_norm=2.0)
-        for tag, v in zip(tags, vectors, strict=True)
-    ]
-    name = "torch:toy:ToyGenerator" if of is None else "torch:others:make"
-    le.DirectionBank(found, generator_name=name).save(path)
-    return Path(path)
 
 
 @pytest.fixture
@@ -40,12 +23,6 @@ def own(run: Run) -> Run:
 
 
 EDIT = ("edit", *TOY, "-n", 1)
-
-
-def told(result: tuple[int, str, str]) -> dict:
-    code, out, err = result
-    assert code == 0, err
-    return json.loads(out)
 
 
 # ---- several at once

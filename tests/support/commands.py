@@ -1,5 +1,7 @@
 """What tests of the command line share."""
 
+import json
+
 TOY = ("--generator", "torch:toy:ToyGenerator")
 
 
@@ -8,3 +10,10 @@ def one_error(result):
     assert code in (1, 2) and out == "" and "Traceback" not in err
     assert code == 2 or err.count("\n") == 1 and err.startswith("error: ")
     return err
+
+
+def told(result):
+    """The document of a command that was to succeed with --json."""
+    code, out, err = result
+    assert code == 0, err
+    return json.loads(out)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import torch
+from toy import ToyGenerator
 
 from latentedit.directions.bank import DirectionBank
 from latentedit.directions.direction import Direction
 
 D = 16
 SLOTS = ("a", "b")
+MINE = "directions/mine.safetensors"
+"""Where a user's own are found without being named."""
 
 
 def direction(tag: str = "long_hair", seed: int = 0, sigma: float = 0.7, **changes) -> Direction:  # type: ignore[no-untyped-def]
@@ -25,3 +30,17 @@ def bank() -> DirectionBank:
 def codes(n: int = 5, *, slots: bool = False) -> torch.Tensor:
     shape = (n, 2, D) if slots else (n, D)
     return torch.from_numpy(np.random.default_rng(9).standard_normal(shape)).float()
+
+
+def lines(path: str, *tags: str, of: ToyGenerator | None = None) -> Path:
+    """A file of directions, made up."""
+    generator = of or ToyGenerator()
+    random = torch.Generator().manual_seed(len(tags))
+    vectors = torch.nn.functional.normalize(torch.randn(len(tags), 16, generator=random), dim=1)
+    found = [
+        Direction(tag, v, 0.5, generator.id, layers=("a", "b"), coefficient_norm=2.0)
+        for tag, v in zip(tags, vectors, strict=True)
+    ]
+    name = "torch:toy:ToyGenerator" if of is None else "torch:others:make"
+    DirectionBank(found, generator_name=name).save(path)
+    return Path(path)
