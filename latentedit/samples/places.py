@@ -19,8 +19,10 @@ def codes_path(path: Path, number: int) -> Path:
 
 
 def vocabulary_path(path: Path, tagger: TaggerRecord) -> Path:
-    """The file of a tagger's tag names."""
-    return path / "tags" / tagger.folder / ("vocabulary.parquet" if tagger.numbered else "_vocabulary.parquet")
+    """The file of a tagger's tag names; not among the shards, for a folder of these is a table to other programs."""
+    if tagger.numbered:
+        return path / "tags" / tagger.folder / "vocabulary.parquet"
+    return path / "tags" / f"_vocabulary-{tagger.folder}.parquet"
 
 
 def tags_path(path: Path, folder: str, number: int) -> Path:

@@ -4,7 +4,7 @@
 
     samples/manifest.json                  what was sampled, and rows, bytes and sha256 of every shard
     samples/codes-00000.parquet            seed, content, label, style (float32[d]), image if asked for
-    samples/tags/<tagger>/_vocabulary.parquet   tag names and thresholds
+    samples/tags/_vocabulary-<tagger>.parquet   tag names and thresholds
     samples/tags/<tagger>/tags-00000.parquet    seed, tag and score (lists), present (the tags that count), status
 
 * Rows are seeds ``seed ... seed + rows - 1`` in order; shard k holds rows from ``k * shard_size`` on,
@@ -13,7 +13,7 @@
   without labels has a null list, a tag without one in a row that has others a null score; both read as NaN.
 * ``present`` holds the tags whose score, as float16, reaches their threshold, as float16: those of the rows that
   directions are fitted on as carriers. Other programs may count on it; when thresholds change it is written anew.
-* Folders of tags are read as they are by pandas, DuckDB and datasets: they pass over a leading underscore.
+* A folder of tags holds nothing but shards, so that pandas, DuckDB and datasets read it as it is.
 * A shard counts when the manifest lists it. The manifest is replaced after each shard, so a killed
   run leaves whole shards, and at worst one file that nothing refers to.
 * A file that does not fit the manifest is refused by name. It is hashed when a handle first reads it.

@@ -186,7 +186,8 @@ def open_writer(path: str | Path, wanted: Manifest | None = None) -> Iterator[Wr
             if wanted != manifest or not (path / NAME).exists():
                 manifest = wanted
                 write_manifest(path, manifest)
-        for folder, pattern in ((path, NAME), (path, "codes-*.parquet"), *((f, "*") for f in path.glob("tags/*"))):
+        tags = (path / "tags", *path.glob("tags/*"))
+        for folder, pattern in ((path, NAME), (path, "codes-*.parquet"), *((folder, "*") for folder in tags)):
             remove_temporary_files(folder, pattern)
         put_in_place(path, manifest)
         yield Writer(path, manifest)

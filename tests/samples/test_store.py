@@ -204,7 +204,7 @@ def test_fingerprint_holds_what_changes_the_answer(tmp_path: Path) -> None:
 # Damage: each is refused by name, and the control reads.
 
 
-@pytest.mark.parametrize("name", ["codes-00001.parquet", "tags/t-1/tags-00001.parquet", "tags/t-1/_vocabulary.parquet"])
+@pytest.mark.parametrize("name", ["codes-00001.parquet", "tags/t-1/tags-00001.parquet", "tags/_vocabulary-t-1.parquet"])
 def test_damaged_files_are_refused_by_name(tmp_path: Path, name: str) -> None:
     make(tmp_path)
     file = tmp_path / name
@@ -426,7 +426,7 @@ def test_vocabularies_without_thresholds_are_read(tmp_path: Path) -> None:
         scores = np.full((4, len(TAGS)), 0.4, np.float32)
         writer.write_shard(0, codes=np.zeros((4, writer.manifest.dim), np.float32), tagger_id="t:1", scores=scores)
         record = writer.manifest.taggers[0]
-        (file,) = tmp_path.glob("tags/*/_vocabulary.parquet")
+        (file,) = tmp_path.glob("tags/_vocabulary-*.parquet")
         pq.write_table(pq.read_table(file, columns=["tag"]), file)
         old = FileRecord(record.vocabulary.rows, file.stat().st_size, sha256_of(file))
         write_manifest(tmp_path, replace(writer.manifest, taggers=(replace(record, vocabulary=old),)))

@@ -28,7 +28,9 @@ OLD = Path(__file__).parents[1] / "fixtures/samples-version-1"
 
 def tags_of(path: Path) -> dict[str, Any]:
     """Every file of tags, by its name below the folder of samples."""
-    return {p.relative_to(path).as_posix(): pq.read_table(p) for p in sorted(path.glob("tags/*/*"))}
+    return {
+        p.relative_to(path).as_posix(): pq.read_table(p) for p in sorted(path.rglob("*.parquet")) if "tags" in p.parts
+    }
 
 
 def scores_of(samples: le.Samples, tagger: str | None = None) -> np.ndarray:
@@ -229,7 +231,8 @@ def test_runs_of_the_first_version_are_extended_with_names(old: Path, run: Calla
     assert table["seed"].tolist() == list(range(14))
     found = {tag: sum(tag in names for names in table["present"]) for tag in TAGS}
     assert found == extended.tag_counts()
-    assert sorted(p.name for p in (old / "tags").glob("toytags*/*voc*")) == ["_vocabulary.parquet"]
+    assert sorted(p.name for p in (old / "tags").glob("*voc*")) == ["_vocabulary-toytags-451512a20d46.parquet"]
+    assert not list((old / "tags").glob("toytags*/*voc*"))
     # Those of the other tagger stay as they are, and stay readable.
     assert sorted(p.name for p in (old / "tags").glob("csv*/*voc*")) == ["vocabulary.parquet"]
     with pytest.raises(LatentEditError, match="cover 8 of 14 rows"):
