@@ -30,8 +30,9 @@ class Tagger(Protocol):
     mapping of texts that says how pictures are prepared; both are stored beside its scores.
 
     One that knows the rows of a run rather than pictures, such as labels that people gave, also has
-    ``label_rows(seeds (n,), content names or None) -> scores (n, tags)``, NaN where there is no label, of a row or of some tags of it; then stored
-    samples are not decoded for it. ``check_rows`` with the same arguments may refuse a run before the work.
+    ``label_rows(seeds (n,), content names or None) -> scores (n, tags)``, NaN where there is no label, of a row or of
+    some tags of it; then stored samples are not decoded for it. ``check_rows`` with the same arguments may refuse a run
+    before the work.
 
     A judge of naturalness also has ``features(images) -> (n, f)``, what its network knows of pictures (n, 3, H, W) in
     [-1, 1] before it scores them.
