@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from latentedit.errors import LatentEditError
 from latentedit.generators.base import match_content, per_slot, seed_latents, truncate, weights_id
 from latentedit.generators.networks import avatar as network
+from latentedit.generators.showing import Shown
 from latentedit.shipped import shipped
 from latentedit.tensorfile import load_weights
 
@@ -38,7 +39,7 @@ class AvatarNetworks(nn.Module):
         self.register_buffer("mean_code", torch.zeros(network.W_DIM))
 
 
-class AvatarGenerator:
+class AvatarGenerator(Shown):
     """The bundled generator; fulfils :class:`latentedit.generators.Generator` and ``encode``."""
 
     z_dim = network.Z_DIM

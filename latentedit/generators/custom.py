@@ -16,6 +16,7 @@ from torch import Tensor
 
 from latentedit.generators.base import Generator, match_content, per_slot, seed_latents, truncate, weights_id
 from latentedit.generators.probe import look_at, warn_of
+from latentedit.generators.showing import Shown
 from latentedit.registry import Supplied, build
 
 _MEAN_SEEDS = range(2**31, 2**31 + 4096)
@@ -23,7 +24,7 @@ _LARGEST = 16.0  # a picture in [-1, 1] may overshoot, but one in [0, 255] is a 
 _RANGE = "range"  # the option of a name that says what the object's pictures lie in
 
 
-class CustomGenerator:
+class CustomGenerator(Shown):
     """A user's object with the whole contract of a generator.
 
     ==================  ==========================================================================================
@@ -57,6 +58,7 @@ class CustomGenerator:
         range: ``"LOW..HIGH"``, what its pictures lie in; None leaves it to ``pixel_range``.
 
     Attributes:
+        name: as it was asked for.
         probe: see :mod:`latentedit.generators.probe`; None where the same code gives two pictures.
 
     Raises:
@@ -68,6 +70,7 @@ class CustomGenerator:
         self, supplied: Supplied, *, device: torch.device, dtype: torch.dtype, range: str | None = None
     ) -> None:
         self._supplied = supplied
+        self.name = supplied.name.removeprefix("generator ")
         supplied.require("decode")
         size = supplied.get("latent_size")
         if supplied.get("dim", size) is None:
@@ -169,8 +172,7 @@ class CustomGenerator:
 
     def _option(self, value: str) -> str:
         """The generator's name with a range."""
-        name = self._supplied.name.removeprefix("generator ")
-        return f"{name}{'&' if '?' in name else '?'}{_RANGE}={value}"
+        return f"{self.name}{'&' if '?' in self.name else '?'}{_RANGE}={value}"
 
     def _own(self, pictures: Tensor) -> Tensor:
         """Pictures in [-1, 1] in the range that is the object's own."""

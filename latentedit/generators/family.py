@@ -20,6 +20,7 @@ from latentedit.checkpoints.checkpoint import Checkpoint, read_checkpoint
 from latentedit.errors import DamagedFileError, LatentEditError
 from latentedit.generators.base import match_content, per_slot, seed_latents, truncate, weights_id
 from latentedit.generators.networks.base import Network, channels_last_pays
+from latentedit.generators.showing import Shown
 from latentedit.registry import check_options
 
 OWN_DECODER = (
@@ -31,7 +32,7 @@ MEAN_SEEDS = range(2**31, 2**31 + 4096)
 """Seeds of the codes whose mean truncation moves towards, where the file holds none."""
 
 
-class FileGenerator:
+class FileGenerator(Shown):
     """A network that was read from a file, with the whole contract of a generator.
 
     Args:

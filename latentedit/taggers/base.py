@@ -17,6 +17,7 @@ from torch import Tensor
 
 from latentedit.errors import LatentEditError
 from latentedit.pictures.images import quantised
+from latentedit.taggers.showing import Shown
 
 Prepared = Tensor | np.ndarray
 """The input of a tagger's network, a row a picture."""
@@ -49,7 +50,7 @@ class Tagger(Protocol):
         ...
 
 
-class PictureTagger(ABC):
+class PictureTagger(Shown, ABC):
     """A tagger made of a preparation and a network; subclasses set ``id`` and ``tags``."""
 
     id: str

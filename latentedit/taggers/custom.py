@@ -14,11 +14,12 @@ from torch import Tensor
 from latentedit.generators.base import weights_id
 from latentedit.registry import Supplied, build
 from latentedit.taggers.base import Tagger, eight_bits
+from latentedit.taggers.showing import Shown
 
 _ROUNDING = 1e-3  # of half precision, beyond [0, 1]
 
 
-class CustomTagger:
+class CustomTagger(Shown):
     """A user's object with the whole contract of a tagger.
 
     =============  =====================================================================
@@ -36,6 +37,7 @@ class CustomTagger:
     Its modules are moved, frozen and switched to evaluation, and run without gradients.
 
     Attributes:
+        name: as it was asked for.
         repeats_within: what scores of the same picture may differ by while its code is the same; its id does not say.
 
     Raises:
@@ -44,6 +46,7 @@ class CustomTagger:
 
     def __init__(self, supplied: Supplied, *, device: torch.device, dtype: torch.dtype) -> None:
         self._supplied = supplied
+        self.name = supplied.name.removeprefix("tagger ")
         supplied.require("score")
         self.tags = supplied.words("tags")
         self.threshold = self._threshold("threshold", supplied.get("threshold", 0.5))

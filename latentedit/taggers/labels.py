@@ -38,13 +38,14 @@ from latentedit.errors import LatentEditError
 from latentedit.registry import check_options
 from latentedit.taggers.label_columns import tags_of
 from latentedit.taggers.label_table import Table, read_table
+from latentedit.taggers.showing import Shown
 
 _OPTIONS = {"encoding": "of the text, such as cp1252", "classes": "columns that hold classes, with commas between"}
 _SHOWN = 5
 Labels = dict[int | str, np.ndarray]
 
 
-class Labeller:
+class Labeller(Shown):
     """Labels by row; it has seen no picture, so it can tag stored samples and nothing else.
 
     Args:
