@@ -202,7 +202,9 @@ class DirectionBank:
         for tag, strength in moves.items():
             direction = self[tag]
             if one.unit == "raw" and direction.coefficient_norm is None:
-                raise LatentEditError(f"{tag!r} is a sum of directions without coefficients; use unit='sigma'")
+                raise LatentEditError(
+                    f"{tag!r} is a sum of directions without coefficients; leave --raw out (unit='sigma')"
+                )
             size = {"sigma": direction.sigma, "latent": 1.0, "raw": direction.coefficient_norm or 0.0}[one.unit]
             total += strength * size * direction.vector.double()
         return total
@@ -212,7 +214,10 @@ class DirectionBank:
         vector = next(iter(self)).vector
         rows = len(vector) if vector.ndim == 2 else (codes.shape[1] if codes.ndim == 3 else len(self.layers))
         if not rows:
-            raise LatentEditError("these directions do not know the generator's slots; give codes (n, layers, d)")
+            raise LatentEditError(
+                "these directions do not know the generator's slots; leave layers out (--layers), or give codes "
+                "(n, layers, d)"
+            )
         slots = self.layers or [str(i) for i in range(rows)]
         if codes.ndim == 3 and codes.shape[1] != len(slots):
             known = ", ".join(slots)

@@ -215,10 +215,12 @@ def _check_source(method: Finder, rows: Samples | None, moments: Moments | None,
         )
     if method.needs == "weights" and generator is None:
         raise LatentEditError(
-            f"{method.name} reads a generator's weights; give the generator, or generator=... beside the samples"
+            f"{method.name} reads a generator's weights; name it (--generator; generator=... beside the samples)"
         )
     if method.needs == "moments" and seen is None:
-        raise LatentEditError(f"{method.name} learns from tagged samples; make them with sample() and give those")
+        raise LatentEditError(
+            f"{method.name} learns from tagged samples; make them with `latentedit sample` and name those"
+        )
     if method.needs == "rows" and rows is None:
         raise LatentEditError(f"{method.name} reads every row; give Samples or their folder")
     if generator is not None and seen is not None and generator.id != seen.generator_id:

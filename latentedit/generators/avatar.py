@@ -100,7 +100,7 @@ class AvatarGenerator(Shown):
             LatentEditError: z of another width, or a label: this generator has none.
         """
         if label is not None:
-            raise LatentEditError("the avatar generator has no labels; leave label out")
+            raise LatentEditError("the avatar generator has no labels; leave the label out (--label)")
         if z.ndim != 2 or z.shape[1] != self.z_dim:
             raise LatentEditError(f"z has shape {tuple(z.shape)}; this generator takes (n, {self.z_dim})")
         codes = self._styler(self._flow(z.to("cpu", torch.float64))).float().to(self._device)
@@ -110,7 +110,7 @@ class AvatarGenerator(Shown):
     def map_quickly(self, z: Tensor, *, label: int | None = None, truncation: float = 1.0) -> Tensor:
         """As :meth:`map`, to five digits, in a third of the time: in the weights' own type on their device."""
         if label is not None:
-            raise LatentEditError("the avatar generator has no labels; leave label out")
+            raise LatentEditError("the avatar generator has no labels; leave the label out (--label)")
         codes = self.networks.styler(self.networks.flow(z.to(self._device, self._dtype))).float()
         return truncate(codes, self.networks.mean_code.float(), truncation, None, len(self.layers))
 

@@ -113,7 +113,7 @@ class CustomGenerator(Shown):
             return torch.zeros(0, 3, self.resolution, self.resolution, device=given.device)
         if content is not None:
             if not self._supplied.takes("decode", "content"):
-                raise self._supplied.error("its decode takes no content; leave the content out")
+                raise self._supplied.error("its decode takes no content; leave the content out (--content)")
             content = self._supplied.place(match_content(content, len(codes)))
         pictures = self._supplied.call(
             "decode", given[:, 0] if len(self.layers) == 1 else given, content=content, noise=noise

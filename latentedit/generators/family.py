@@ -122,7 +122,7 @@ class FileGenerator(Shown):
     def _one_hot(self, label: int | None, n: int) -> Tensor | None:
         if not self.labels:
             if label is not None:
-                raise LatentEditError(f"{self.id} has no classes; leave label out")
+                raise LatentEditError(f"{self.id} has no classes; leave the label out (--label)")
             return None
         if label is not None and not 0 <= label < self.labels:
             raise LatentEditError(f"label is {label}; {self.id} has classes 0 to {self.labels - 1}")
@@ -151,7 +151,7 @@ class FileGenerator(Shown):
         if content is None:
             return None
         if not self.network.label_in_decoder:
-            raise LatentEditError(f"{self.id} makes pictures from codes alone; leave content out")
+            raise LatentEditError(f"{self.id} makes pictures from codes alone; leave the content out (--content)")
         return match_content(content, n).to(self._device, self._dtype)
 
 

@@ -208,7 +208,9 @@ def draw_own(
             features of another shape or not finite.
     """
     if most < 1:
-        raise LatentEditError(f"{most} own pictures; draw {FEWEST} or more for naturalness, {MOST} for rare tags")
+        raise LatentEditError(
+            f"{most} own pictures; draw {FEWEST} or more (--natural) for naturalness, {MOST} for rare tags"
+        )
     wanted = [tag for tag in dict.fromkeys(targets) if tag in judge.tags]
     thresholds = thresholds_of(judge)
     columns = [list(judge.tags).index(tag) for tag in wanted]

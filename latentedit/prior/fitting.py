@@ -198,7 +198,9 @@ def _known(
     if samples is None:
         assert generator is not None
         if tags:
-            raise LatentEditError("a generator alone has no tags; give samples that are tagged, or leave tags out")
+            raise LatentEditError(
+                "a generator alone has no tags; name samples that are tagged, or leave tags out (--tag)"
+            )
         return Stored(torch.empty(0, generator.dim), torch.empty(0, 0), ())
     return stored(samples, tags=None if tags is None else tuple(tags), tagger=tagger, most=recipe.most_tags)
 

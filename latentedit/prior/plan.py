@@ -51,7 +51,7 @@ def plan_of(
     """
     known: tuple[str, ...] = ()
     if samples is None and tags:
-        raise LatentEditError("a generator alone has no tags; give samples that are tagged, or leave tags out")
+        raise LatentEditError("a generator alone has no tags; name samples that are tagged, or leave tags out (--tag)")
     if samples is not None and samples.taggers:
         known = select_tags(samples.tag_counts(tagger), samples.label_counts(tagger), tags=tags)
         known = known if tags is not None else known[: recipe.most_tags]

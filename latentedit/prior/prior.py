@@ -327,7 +327,8 @@ class Prior:
     def _check(self, one: Edit) -> None:
         if one.unit != "sigma":
             raise LatentEditError(
-                f"{one}: a prior has no coefficients and no lengths to take {one.unit} strengths of; leave the unit out"
+                f"{one}: a prior has no coefficients and no lengths to take {one.unit} strengths of; "
+                "leave --raw out (unit='sigma')"
             )
         for tag in one.keep:
             if tag not in self.tags:
@@ -347,7 +348,9 @@ class Prior:
             return self.layers
         if codes.ndim == 3:
             return [str(i) for i in range(codes.shape[1])]
-        raise LatentEditError("this prior does not know the generator's slots; give codes (n, layers, d)")
+        raise LatentEditError(
+            "this prior does not know the generator's slots; leave layers out (--layers), or give codes (n, layers, d)"
+        )
 
     @torch.no_grad()
     def settle(self, codes: Tensor, moved: Tensor, *, time: float) -> Tensor:

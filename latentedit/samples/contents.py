@@ -31,7 +31,9 @@ class Contents:
     def __init__(self, generator: Generator, source: ContentSource, paths: Sequence[Path]) -> None:
         encode = getattr(generator, "encode", None)
         if not callable(encode):
-            raise LatentEditError(f"{generator.id} takes no content (it has no encode); leave contents out")
+            raise LatentEditError(
+                f"{generator.id} takes no content (it has no encode); leave contents out (--contents)"
+            )
         self.source, self.paths = source, tuple(paths)
         self._encode, self._size = encode, generator.resolution
         self._encoded: dict[int, Tensor] = {}
@@ -80,7 +82,7 @@ class Contents:
             path = folder / name
             if not path.is_file():
                 raise DamagedFileError(
-                    f"content picture {path} is missing; name the folder where it is now as contents"
+                    f"content picture {path} is missing; name the folder where it is now (--contents)"
                 )
             if fingerprinted(name, path) != recorded:
                 raise MismatchError(

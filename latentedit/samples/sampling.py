@@ -95,7 +95,9 @@ def sample(
     """
     _check_whole(n=n, styles_per_content=styles_per_content, batch_size=batch_size, shard_size=shard_size)
     if seed < 0 or seed + n > 2**32:
-        raise LatentEditError(f"seeds {seed} ... {seed + n - 1} leave 0 ... {2**32 - 1}; choose another seed or n")
+        raise LatentEditError(
+            f"seeds {seed} ... {seed + n - 1} leave 0 ... {2**32 - 1}; choose another seed (--seed) or fewer rows (-n)"
+        )
     if not math.isfinite(truncation):
         raise LatentEditError(f"truncation is {truncation}; it must be a number, 1 for none")
     if label is not None and label < 0:
@@ -127,7 +129,7 @@ def sample(
         rows = writer.manifest.rows
         if rows > n and images is None:
             raise LatentEditError(
-                f"{out} holds {rows} rows, more than n={n}; open it as it is, ask for more, or choose another folder"
+                f"{out} holds {rows} rows, more than {n}; open it as it is, ask for more (-n), or choose another folder"
             )
         if rows:
             _check_code(Samples(writer.path, writer.manifest), generator, tagger)

@@ -103,7 +103,7 @@ def select_tags(
         found = f"only {', '.join(common[:3])} {shares}, dropped unless kept" if common else f"none {shares}"
         raise LatentEditError(
             f"no tag is left to fit: {seen} tags were seen on {max(of.values(), default=0)} rows, {found}; "
-            "sample more, widen low and high, or name tags"
+            "sample more, or name tags, which takes them whatever their share (--tag; in Python also low= and high=)"
         )
     return kept
 

@@ -119,3 +119,18 @@ def test_a_decompression_bomb_says_what_is_allowed(run):
     Path("bomb.png").write_bytes(png + struct.pack(">I", 0) + b"IDAT" + struct.pack(">I", zlib.crc32(b"IDAT")))
     err = one_error(run("tag", "bomb.png", "--tagger", "torch:toy:ToyTagger"))
     assert "up to 178,956,970 are read, such as 13,377 x 13,377: make it smaller" in err
+
+
+def test_advice_names_options(run):
+    tagger = ("--tagger", "torch:toy:ToyTagger")
+    assert run("sample", "s", *TOY, *tagger, "-n", 5, "--quiet")[0] == 0
+    draw = ("sample", "t", *TOY, "-n", 3, "--quiet")
+    refused = {
+        ("sample", "s", *TOY, *tagger, "-n", 3, "--quiet"): "ask for more (-n)",
+        ("tag", "s", *TOY, *tagger, "--contents", "."): "leave them out (--contents)",
+        (*draw, "--seed", 2**32 - 1, "--tagger", "none"): "choose another seed (--seed) or fewer rows (-n)",
+        ("fit-prior", "none", *TOY, "--tag", "smile"): "leave tags out (--tag)",
+        ("fit-directions", "none", *TOY, "--finder", "lasso"): "make them with `latentedit sample`",
+    }
+    for command, advice in refused.items():
+        assert advice in one_error(run(*command)), command

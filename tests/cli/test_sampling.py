@@ -92,7 +92,9 @@ def test_pictures_of_samples_that_exist(sampled, tmp_path):
     code, out, err = sampled(*sample, "--images", "some")  # without -n all that there are
     assert code == 0 and len(list(Path("some").iterdir())) == 60 and "pictures: 20/60" in err
     assert {file: file.read_bytes() for file in Path("samples").rglob("*.parquet")} == before
-    assert "more than n=20" in one_error(sampled(*sample, "-n", 20, "--quiet"))  # the control: without pictures
+    assert "more than 20; open it as it is, ask for more (-n)" in one_error(
+        sampled(*sample, "-n", 20, "--quiet")
+    )  # the control: without pictures
 
 
 def test_pictures_that_are_there_stay_and_others_are_refused(sampled, tmp_path):

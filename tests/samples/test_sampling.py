@@ -158,7 +158,7 @@ def test_a_larger_n_extends_and_a_smaller_one_is_refused(tmp_path: Path) -> None
         assert sample(g, tmp_path / "grown", tagger=T, n=n, shard_size=8).rows == n
     assert tables(tmp_path / "grown") == tables(tmp_path / "whole")
     assert g.decoded == 3 + 11 + 8 + 4  # only a short last shard is done again
-    with pytest.raises(LatentEditError, match="holds 20 rows, more than n=19"):
+    with pytest.raises(LatentEditError, match="holds 20 rows, more than 19"):
         sample(g, tmp_path / "grown", tagger=T, n=19, shard_size=8)
     assert open_samples(tmp_path / "grown").rows == 20
 
@@ -395,14 +395,14 @@ def test_wrong_answers_are_one_line(tmp_path: Path, generator: Any, tagger: Any,
         ({"batch_size": 0}, "batch_size is 0"),
         ({"shard_size": -1}, "shard_size is -1"),
         ({"seed": -1}, "seeds -1 "),
-        ({"seed": 2**32 - 1}, "choose another seed or n"),
+        ({"seed": 2**32 - 1}, "choose another seed"),
         ({"truncation": float("nan")}, "truncation is nan"),
         ({"label": -1}, "label is -1"),
         ({"noise": "random"}, "noise is 'random'"),
         ({"noise": -2}, "noise is -2"),
         ({"contents": []}, "empty list"),
         ({"contents": ["nowhere/a.png"]}, "cannot read content picture .*No such file"),
-        ({"contents": "nowhere"}, "not a folder"),
+        ({"contents": "nowhere"}, "no such folder"),
     ],
 )
 def test_arguments_out_of_range_are_one_line(tmp_path: Path, options: dict[str, Any], reason: str) -> None:

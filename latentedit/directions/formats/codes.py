@@ -120,7 +120,7 @@ def write_codes(codes: Tensor, path: str | Path, *, format: str | None = None, l
         if values.ndim == 2:
             if not layers:
                 raise LatentEditError(
-                    f"projected-w files hold (n, layers, d), codes are {values.shape}; give the generator"
+                    f"projected-w files hold (n, layers, d), codes are {values.shape}; name the generator (--generator)"
                 )
             values = np.repeat(values[:, None], layers, axis=1)
         write_npz(path, {"w": values})

@@ -105,7 +105,7 @@ def _convert_codes(
     held: Held, found: str, target: str | Path, name: str, generator: Generator | None, tags: Sequence[str] | None
 ) -> Converted:
     if tags is not None:
-        raise LatentEditError(f"{held.path} holds codes ({FORMATS[found].title}), which have no tags; leave them out")
+        raise LatentEditError(f"{held.path} holds codes ({FORMATS[found].title}), which have no tags; leave --tag out")
     names, codes = named_codes(held, format=found)
     layers = None
     if generator is not None:

@@ -153,7 +153,7 @@ def _unnamed(held: Held) -> tuple[Held, str]:
     So it is with one array of rows, and with those that ``np.savez`` numbered.
     """
     if not hasattr(held.tree, "items"):
-        raise DamagedFileError(f"{held.path}: holds no names, so it is not of that format; leave the format out")
+        raise DamagedFileError(f"{held.path}: holds no names, so it is not of that format; leave it out (--from)")
     tree, stem = {name: held.tree[name] for name in held.tree}, held.path.stem
     numbered = all(re.fullmatch(r"arr_[0-9]+", str(name)) for name in tree)
     if len(tree) == 1 and is_numbers(value := next(iter(tree.values()))) and value.ndim > 1 and len(value) > 1:
@@ -175,7 +175,9 @@ def _ganspace(held: Held) -> list[Raw]:
     """``lat_comp`` (k, 1, d) and ``lat_stdev`` (k,); e4e keeps the same as ``comp`` and ``std``."""
     names = ("lat_comp", "lat_stdev") if "lat_comp" in held.tree else ("comp", "std")
     if missing := [name for name in names if name not in held.tree]:
-        raise DamagedFileError(f"{held.path}: has no {', '.join(missing)}, so it is not GANSpace's; see format")
+        raise DamagedFileError(
+            f"{held.path}: has no {', '.join(missing)}, so it is not GANSpace's; leave the format out (--from)"
+        )
     components, deviations = (numbers(held.tree[name], f"{held.path}: {name}") for name in names)
     k, size = len(components) if components.ndim else 0, deviations.size
     if components.ndim not in (2, 3) or size != k:
@@ -220,7 +222,7 @@ def _of_names(reader: Callable[[Held], list[Raw]]) -> Callable[[Held], list[Raw]
 
     def read(held: Held) -> list[Raw]:
         if not hasattr(held.tree, "items"):
-            raise DamagedFileError(f"{held.path}: holds no names, so it is not of that format; leave the format out")
+            raise DamagedFileError(f"{held.path}: holds no names, so it is not of that format; leave it out (--from)")
         return reader(held)
 
     return read

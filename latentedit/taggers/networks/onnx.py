@@ -110,7 +110,8 @@ def _session(path: Path, device: torch.device) -> Any:
     if on_cuda:
         if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
             raise LatentEditError(
-                f"this onnxruntime cannot use {device}; install onnxruntime-gpu in its place, or run on the cpu"
+                f"this onnxruntime cannot use {device}; install onnxruntime-gpu in its place, or run "
+                "on the processor (--device cpu)"
             )
         providers.insert(0, ("CUDAExecutionProvider", {"device_id": device.index or 0}))
     settings = onnxruntime.SessionOptions()
@@ -125,7 +126,10 @@ def _session(path: Path, device: torch.device) -> Any:
         _pointer(path),
     )
     if on_cuda and session.get_providers()[0] != "CUDAExecutionProvider":
-        raise LatentEditError(f"onnxruntime could not start on {device}; install its CUDA libraries, or run on the cpu")
+        raise LatentEditError(
+            f"onnxruntime could not start on {device}; install its CUDA libraries, or run on the processor "
+            "(--device cpu)"
+        )
     return session
 
 

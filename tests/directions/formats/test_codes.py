@@ -42,7 +42,7 @@ def test_nvidias_projected_w(tmp_path: Path) -> None:
     assert np.array_equal(codes.numpy(), values)
     write_codes(codes, tmp_path / "back.npz")
     assert list(np.load(tmp_path / "back.npz")) == ["w"] and np.array_equal(np.load(tmp_path / "back.npz")["w"], values)
-    refused("give the generator", write_codes, codes[:, 0], tmp_path / "x.npz")
+    refused("name the generator", write_codes, codes[:, 0], tmp_path / "x.npz")
     write_codes(codes[:, 0], tmp_path / "x.npz", layers=3)
     assert np.array_equal(np.load(tmp_path / "x.npz")["w"], np.repeat(values[:, :1], 3, 1))
 
