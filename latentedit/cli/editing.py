@@ -104,6 +104,8 @@ class Opened:
         Raises:
             LatentEditError: a text that is no edit, a tag that is not known, or an option that may mean one of several.
         """
+        from latentedit.directions.evidence import chance_line
+        from latentedit.editing.editor import lines_of
         from latentedit.editing.editors import check_tags
 
         if base is None:
@@ -113,12 +115,16 @@ class Opened:
             if asked.typed:
                 context.say(f"in place of the recipe's {base}: {', '.join(map(str, edits))}")
         check_tags(edits, self.editor, self.where, folder=OWN)
+        if line := chance_line(lines_of(self.editor, [one.paired(self.editor.tags, asked.relations) for one in edits])):
+            context.say(line)
         return edits
 
     def explicit(self, asked: AskedEdits, context: Context, base: Edit | None) -> list[Edit]:
         """The same with nothing left open."""
+        from latentedit.editing.editor import explicit_for
+
         edits = self.edits(asked, context, base=base)
-        return [one.explicit(self.editor.tags, asked.relations) for one in edits]
+        return [explicit_for(self.editor, one, asked.relations) for one in edits]
 
 
 @dataclass(frozen=True)

@@ -156,13 +156,14 @@ def _target_of(generator: Generator, target: Path | None) -> Path:
 def provenance_of(subject: Subject, **more: Any) -> dict[str, Any]:
     """What the numbers of a subject depend on; JSON values."""
     from latentedit import __version__
+    from latentedit.editing.editor import explicit_for
     from latentedit.editing.editors import kind_of
 
     return {
         "generator": subject.generator.id, "editor": kind_of(subject.editor), "file": subject.where,
         "first_seed": subject.seeds[0], "pictures": len(subject.seeds),
         "contents": None if subject.contents is None else len(subject.contents),
-        "edits": [str(one.explicit(subject.editor.tags, subject.relations)) for one in subject.edits],
+        "edits": [str(explicit_for(subject.editor, one, subject.relations)) for one in subject.edits],
         "latentedit": __version__, **more,
     }  # fmt: skip
 

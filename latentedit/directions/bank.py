@@ -118,6 +118,11 @@ class DirectionBank:
         """Tags in order."""
         return tuple(self._directions)
 
+    @property
+    def usual_strengths(self) -> dict[str, float]:
+        """Tag to the strength that it is used at when none is given, of sums of directions: as they were built."""
+        return {d.tag: d.strength for d in self if d.strength is not None}
+
     def __getitem__(self, tag: str) -> Direction:
         if tag not in self._directions:
             raise UnknownNameError("direction", tag, self.tags)
@@ -183,7 +188,7 @@ class DirectionBank:
         Raises:
             LatentEditError: unknown tag, slot or unit; codes or strengths of a wrong shape or not finite.
         """
-        parts = Edit(edits).resolve(self.tags).parts
+        parts = Edit(edits).resolve(self.tags, usual=self.usual_strengths).parts
         check_codes(codes, self.dim, "directions take")
         per_slot = any(one.layers is not None for one in parts) or next(iter(self)).vector.ndim == 2
         if not per_slot:

@@ -9,6 +9,9 @@ it, so that a strength s moves codes by ``s * sigma * vector`` and means about t
     unit="latent"   codes += s * vector                       a length in code space
     unit="raw"      codes += s * coefficient_norm * vector    the regression's own coefficients
 
+**A sum has a strength of its own**: where none is given, a direction that was found moves by the usual 3 σ, and what
+was built of several, or is a multiple of one, by 1: a look, ``2 * smile - glasses``, is used as it was built.
+
 **Directions are values.** ``-d``, ``2 * d``, ``a - b / 3`` make new directions by combining the *steps*
 ``sigma * vector`` in float64: the step of ``a - r * b`` is the step of ``a`` minus r times the step of ``b``, split
 again into a unit vector and a ``sigma``. One unit of strength along ``a - r * b`` therefore moves codes as one unit
@@ -99,6 +102,19 @@ class Direction:
     def step(self) -> Tensor:
         """``sigma * vector``, what one unit of strength adds to a code: (d,) or (layers, d) float64."""
         return self.sigma * self.vector.double()
+
+    @property
+    def strength(self) -> float | None:
+        """What it is used at when no strength is given: 1 for a sum or multiple; None: the usual one of all tags."""
+        own = self.params.get("strength", 1.0 if "terms" in self.params else None)
+        return None if own is None else float(own)
+
+    def named(self, tag: str) -> Direction:
+        """The same under another tag, such as one for a sum, whose own is its formula."""
+        params = {key: value for key, value in self.params.items() if key != "terms"}
+        if self.strength is not None:
+            params |= {"strength": self.strength, "made_of": self._terms}
+        return replace(self, tag=tag, params=params)
 
     @property
     def _terms(self) -> dict[str, float]:

@@ -203,6 +203,10 @@ class Edit:
             )
         return DEFAULT_STRENGTH if self.strength is None else self.strength
 
+    def _usual(self, usual: Mapping[str, float] | None) -> float:
+        own = (usual or {}).get(self.tag)
+        return own if own is not None and self.strength is None and self.goal is None else self._strength
+
     def paired(self, tags: Iterable[str], relations: TagRelations | None = None) -> Edit:
         """The same with its opposites decided, for an editor that knows these tags.
 
@@ -230,17 +234,27 @@ class Edit:
 
         return self._each(settle)
 
-    def explicit(self, tags: Iterable[str], relations: TagRelations | None = None) -> Edit:
+    def explicit(
+        self, tags: Iterable[str], relations: TagRelations | None = None, usual: Mapping[str, float] | None = None
+    ) -> Edit:
         """The same with nothing left open: as :meth:`paired`, with the usual strength where it has none, nor a goal.
+
+        Args:
+            tags: of the editor.
+            relations: as of :meth:`paired`.
+            usual: strengths of tags that have one of their own, in place of :data:`DEFAULT_STRENGTH`; see
+                :func:`usual_strengths`.
 
         Raises:
             UnknownNameError: a tag that the editor does not know.
         """
         return self.paired(tags, relations)._each(
-            lambda one: one if one.goal is not None else one._with(strength=one._strength)
+            lambda one: one if one.goal is not None else one._with(strength=one._usual(usual))
         )
 
-    def resolve(self, tags: Iterable[str], relations: TagRelations | None = None) -> Edit:
+    def resolve(
+        self, tags: Iterable[str], relations: TagRelations | None = None, usual: Mapping[str, float] | None = None
+    ) -> Edit:
         """The same as :meth:`explicit`, for editors that know strengths alone.
 
         Raises:
@@ -251,19 +265,26 @@ class Edit:
         def settle(one: Edit) -> Edit:
             if one.keep:
                 raise LatentEditError(f"{one}: only a prior can keep {', '.join(one.keep)}; leave it out, or take one")
-            return one._with(strength=one._strength)
+            return one._with(strength=one._usual(usual))
 
         return self.paired(tags, relations)._each(settle)
 
-    def strengths(self, tags: Iterable[str], relations: TagRelations | None = None) -> dict[str, float]:
+    def strengths(
+        self, tags: Iterable[str], relations: TagRelations | None = None, usual: Mapping[str, float] | None = None
+    ) -> dict[str, float]:
         """How far an editor that knows these tags moves along each of them; arguments as of :meth:`resolve`."""
         found: dict[str, float] = {}
-        for one in self.resolve(tags, relations).parts:
+        for one in self.resolve(tags, relations, usual).parts:
             assert one.strength is not None
             found[one.tag] = found.get(one.tag, 0.0) + one.strength
             if one.opposite is not None and one.ratio is not None:
                 found[one.opposite] = found.get(one.opposite, 0.0) + one.strength * one.ratio
         return found
+
+
+def usual_strengths(editor: object) -> Mapping[str, float]:
+    """Tag to its own usual strength, of an editor that has such tags, as a bank with sums of directions has."""
+    return getattr(editor, "usual_strengths", {})
 
 
 _NOTHING: dict[str, Any] = {

@@ -10,7 +10,8 @@ codes lie. A user's own needs two names, and nothing that edits asks which one i
         def edit(self, codes, edits):
             return codes + 0.1 * sum(one.strength or 3 for one in le.Edit(edits).parts)
 
-Where an edit moves other tags, or by other amounts, than lines do, ``moves(edits) -> {tag: strength}`` says which.
+Where an edit moves other tags, or by other amounts, than lines do, ``moves(edits) -> {tag: strength}`` says which. Tags
+whose usual strength is their own stand in ``usual_strengths``, ``{tag: strength}``.
 """
 
 from __future__ import annotations
@@ -20,7 +21,10 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from latentedit.directions.edits import Edit, EditLike
+from latentedit.directions.bank import DirectionBank
+from latentedit.directions.direction import Direction
+from latentedit.directions.edits import Edit, EditLike, usual_strengths
+from latentedit.directions.pairs import TagRelations
 from latentedit.errors import LatentEditError
 
 
@@ -53,7 +57,7 @@ def moves_of(editor: Editor, edits: EditLike) -> dict[tuple[str, str], float]:
         if one.goal is not None:
             continue
         unit = "" if own else {"sigma": "σ", "latent": "long", "raw": ""}[one.unit]
-        for tag, strength in (own(one) if own else one.strengths(editor.tags)).items():
+        for tag, strength in (own(one) if own else one.strengths(editor.tags, usual=usual_strengths(editor))).items():
             found[tag, unit] = found.get((tag, unit), 0.0) + strength
     return found
 
@@ -79,6 +83,15 @@ def edit(codes: Tensor, editor: Editor, edits: EditLike) -> Tensor:
     return moved
 
 
+def explicit_for(editor: Editor, edits: EditLike, relations: TagRelations | None = None) -> Edit:
+    """Edits with nothing left open, for this editor: opposites by these relations, and the usual strength of each tag.
+
+    Raises:
+        UnknownNameError: a tag that the editor does not know.
+    """
+    return Edit(edits).explicit(editor.tags, relations, usual_strengths(editor))
+
+
 FAR = 10.0
 """σ from which on an edit is far outside the codes that a generator was made for: of its own none goes half as far."""
 
@@ -90,7 +103,7 @@ def far_moves(editor: Editor, edits: EditLike) -> dict[str, float]:
     for one in Edit(edits).parts:
         if one.goal is not None:
             continue
-        for tag, strength in (own(one) if own else one.strengths(editor.tags)).items():
+        for tag, strength in (own(one) if own else one.strengths(editor.tags, usual=usual_strengths(editor))).items():
             length = 1.0
             if one.unit != "sigma" and not own:
                 direction = lines[tag]  # type: ignore[index]
@@ -98,3 +111,12 @@ def far_moves(editor: Editor, edits: EditLike) -> dict[str, float]:
                 length = size / direction.sigma if direction.sigma else 1.0
             found[tag] = found.get(tag, 0.0) + strength * length
     return {tag: strength for tag, strength in found.items() if abs(strength) > FAR}
+
+
+def lines_of(editor: Editor, edits: EditLike) -> list[Direction]:
+    """The directions that edits move codes along, in their order; none where the editor has no lines."""
+    lines = getattr(editor, "bank", editor)
+    if not isinstance(lines, DirectionBank):
+        return []
+    tags = [tag for one in Edit(edits).parts for tag in (one.tag, one.opposite) if tag in lines]
+    return [lines[str(tag)] for tag in dict.fromkeys(tags)]

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from latentedit.directions.edits import Edit, EditLike, as_edits
 from latentedit.directions.pairs import TagRelations
-from latentedit.editing.editor import Editor, moves_of
+from latentedit.editing.editor import Editor, explicit_for, moves_of
 from latentedit.editing.faces import PreparedFaces
 from latentedit.pictures.grid import balanced, check_size, folded, grid, tile_size
 from latentedit.pictures.images import quantised
@@ -62,7 +62,7 @@ def edit_sheet(
             pictures, names = _beside(pictures, content), ["content", *names]
         cut = {"wrap": balanced(pictures.shape[1], len(pictures))}
     else:
-        amounts = np.linspace(-1, 1, steps)
+        whole, amounts = explicit_for(editor, whole), np.linspace(-1, 1, steps)
         _check_size(faces, steps * n, tile)
         strips = [drawn(faces, editor, whole * a) for a in amounts.tolist()]
         pictures, labels = torch.stack(strips, 1), _names(faces)  # (faces, steps, 3, H, W)
@@ -98,7 +98,7 @@ def strip_frames(
     columns = [*(["content"] if beside else []), *_names(faces)]
     rows = [*(["content"] if above else []), *(sides if len(sides) > 1 else [""])]
     _check_size(faces, len(rows) * len(columns), tile)
-    wholes = [(editor, Edit(edits)) for editor, edits in sides.values()]
+    wholes = [(editor, explicit_for(editor, edits)) for editor, edits in sides.values()]
     found = []
     for amount, strength in zip(amounts.tolist(), _strengths([wholes[0][1]], amounts), strict=True):
         pictures = torch.stack([*above, *(drawn(faces, editor, whole * amount) for editor, whole in wholes)])
@@ -128,7 +128,7 @@ def beside_sheet(
     Raises:
         LatentEditError: an edit that an editor cannot do, or faces that cannot be decoded.
     """
-    wholes, n, names = {name: Edit(edits) for name, (_, edits) in sides.items()}, len(faces), _names(faces)
+    wholes, n, names = {name: explicit_for(*side) for name, side in sides.items()}, len(faces), _names(faces)
     first, content = next(iter(wholes.values())), faces.content_pictures
     if steps is None:
         lists = {name: _variants(whole) for name, whole in wholes.items()}

@@ -45,6 +45,11 @@ class Settled:
     def __repr__(self) -> str:
         return f"Settled({self.bank!r}, {self.prior!r}, time={self.time})"
 
+    @property
+    def usual_strengths(self) -> dict[str, float]:
+        """As of the bank."""
+        return self.bank.usual_strengths
+
     def check_generator(self, generator: Generator) -> None:
         """Refuse another generator.
 

@@ -18,9 +18,11 @@ from made_directions import SLOTS, D, bank, codes, direction
 from places import ROOT
 from toy import ToyGenerator
 
+import latentedit as le
 import latentedit.directions.bank as module
 from latentedit.directions.bank import DirectionBank, parse_layers
 from latentedit.directions.edits import Edit
+from latentedit.editing.editor import moves_of
 from latentedit.errors import DamagedFileError, LatentEditError, MismatchError, UnknownNameError
 from latentedit.tensorfile import read_safetensors, write_safetensors
 
@@ -203,3 +205,30 @@ def test_the_shipped_directions_are_found_by_generator_id(tmp_path: Path, monkey
 def test_importing_directions_does_not_import_scikit_learn() -> None:
     code = "import sys, latentedit.directions.direction, latentedit.directions; sys.exit('sklearn' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
+
+
+# ---- looks
+
+
+def test_a_look_is_used_as_it_was_built(tmp_path: Path) -> None:
+    it, w = bank(), codes()
+    look = (2 * it["smile"] - 1 * it["long_hair"]).named("happy")
+    DirectionBank([*it, look, -it["smile"]]).save(tmp_path / "looks.safetensors")
+    back = DirectionBank.load(tmp_path / "looks.safetensors")
+    built = w + (2 * it["smile"].step - it["long_hair"].step).float()
+    torch.testing.assert_close(le.edit(w, back, "happy"), built, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(le.edit(w, back, Edit("happy", 2)), 2 * built - w, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(le.edit(w, back, "- smile"), w - it["smile"].step.float(), rtol=1e-5, atol=1e-6)
+    usual = w + 3 * it["smile"].step.float()  # what was found goes the usual way
+    torch.testing.assert_close(le.edit(w, back, le.Edit("smile", opposite=None)), usual, rtol=1e-5, atol=1e-6)
+    assert back.usual_strengths == {"happy": 1.0, "- smile": 1.0} and back["smile"].strength is None
+    assert moves_of(back, ["happy", Edit("smile", opposite=None)]) == {("happy", "σ"): 1.0, ("smile", "σ"): 3.0}
+
+
+def test_a_named_look_is_a_value_like_others() -> None:
+    it = bank()
+    look = (2 * it["smile"] - it["long_hair"]).named("happy")
+    assert look.params["made_of"] == {"smile": 2.0, "long_hair": -1.0} and look.strength == 1
+    assert (look + it["short_hair"]).tag == "happy + short_hair" and (2 * look).tag == "2*happy"
+    assert (-look).strength == (2 * look).strength == 1 and look != -look
+    assert it["smile"].named("grin").strength is None  # found, not built
