@@ -4,18 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from latentedit.cli.common import cli
 from latentedit.cli.editing import OWN
 from latentedit.cli.terminal import table
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from latentedit.directions.bank import DirectionBank
 
 
 @cli.group("list")
@@ -68,13 +62,16 @@ def list_tags(samples: Path | None, tagger: str | None, as_json: bool) -> None:
 @click.option("--cosines", is_flag=True, help="the whole matrix of cosines instead of each direction's nearest")
 @click.option("--json", "as_json", is_flag=True, help="print one JSON document")
 def list_directions(file: Path | None, cosines: bool, as_json: bool) -> None:
-    """Directions of FILE: σ, held-out score, support, nearest other direction.
+    """Directions of FILE: σ, held-out score, support, nearest other direction; of SeFa also which component each tag
+    was given, and how it correlates with the tag.
 
     Without FILE: of the newest file in ./directions, else the shipped ones, as of FILE 'shipped'. Of a prior: its tags,
     and how well each is read off codes.
     """
     from latentedit import load_generator
     from latentedit.directions.bank import DirectionBank
+    from latentedit.directions.evidence import above_chance, chance_line, shared_components, shared_line
+    from latentedit.directions.table import table_of
     from latentedit.editing.editors import SHIPPED, newest_editor, open_editor
 
     def say(text: str) -> None:
@@ -89,6 +86,9 @@ def list_directions(file: Path | None, cosines: bool, as_json: bool) -> None:
         _list_prior(file, as_json)
         return
     matrix = bank.cosines()
+    for line in (shared_line(bank), chance_line(bank)):
+        if line:
+            say(line)
     if as_json:
         described = [
             {
@@ -98,12 +98,18 @@ def list_directions(file: Path | None, cosines: bool, as_json: bool) -> None:
                 "score": d.score,
                 "support": d.support,
                 "coefficient_norm": d.coefficient_norm,
+                "component": d.params.get("component"),
+                "correlation": d.params.get("correlation"),
+                "strength": d.strength,
+                "above_chance": above_chance(d),
             }
             for d in bank
         ]
-        click.echo(
-            json.dumps({"generator": bank.generator_id, "directions": described, "cosines": matrix.tolist()}, indent=2)
-        )
+        document = {
+            "generator": bank.generator_id, "directions": described, "shared_components": shared_components(bank),
+            "cosines": matrix.tolist(),
+        }  # fmt: skip
+        click.echo(json.dumps(document, indent=2))
     elif cosines:
         click.echo(
             table(
@@ -112,9 +118,7 @@ def list_directions(file: Path | None, cosines: bool, as_json: bool) -> None:
             )
         )
     else:
-        click.echo(
-            table(["tag", "finder", "σ", "held-out R²", "support", "nearest", "cosine"], _direction_rows(bank, matrix))
-        )
+        click.echo(table(*table_of(bank)))
 
 
 def _list_prior(file: Path, as_json: bool) -> None:
@@ -133,16 +137,3 @@ def _list_prior(file: Path, as_json: bool) -> None:
         for one in sorted(described.reading, key=lambda one: order[one.tag])
     ]
     click.echo(table(["tag", "area under ROC", "right", "known from"], rows))
-
-
-def _direction_rows(bank: DirectionBank, matrix: Tensor) -> list[list[str]]:
-    rows = []
-    for i, d in enumerate(bank):
-        others = [(abs(float(matrix[i, j])), j) for j in range(len(bank)) if j != i]
-        nearest, cosine = (
-            (bank.tags[max(others)[1]], f"{float(matrix[i, max(others)[1]]):+.2f}") if others else ("", "")
-        )
-        score = "" if d.score is None else f"{d.score:.3f}"
-        support = "" if d.support is None else str(d.support)
-        rows.append([d.tag, d.finder, f"{d.sigma:.3f}", score, support, nearest, cosine])
-    return rows

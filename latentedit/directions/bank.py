@@ -19,6 +19,7 @@ from torch import Tensor
 
 from latentedit.directions.direction import Direction, check_same_space
 from latentedit.directions.edits import Edit, EditLike
+from latentedit.directions.table import html_of, some
 from latentedit.errors import DamagedFileError, LatentEditError, MismatchError, UnknownNameError
 from latentedit.generators.base import Generator
 from latentedit.generators.probe import check_probe, probe_of
@@ -138,7 +139,11 @@ class DirectionBank:
         return iter(self._directions.values())
 
     def __repr__(self) -> str:
-        return f"DirectionBank({len(self)} directions of {self.generator_id}: {', '.join(self.tags)})"
+        return f"DirectionBank({len(self)} directions of {self.generator_id}: {some(self.tags)})"
+
+    def _repr_html_(self) -> str:
+        """A table of the directions, for notebooks."""
+        return html_of(self)
 
     def cosines(self) -> Tensor:
         """Cosine of each pair of directions, (k, k) float32; 1 on the diagonal."""

@@ -31,13 +31,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from latentedit.directions.table import html
 from latentedit.errors import LatentEditError, MismatchError
 
 UNITS = ("sigma", "latent", "raw")
 Unit = Literal["sigma", "latent", "raw"]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Direction:
     """A unit vector in a generator's style space.
 
@@ -97,6 +98,21 @@ class Direction:
         object.__setattr__(self, "params", params)
         object.__setattr__(self, "sigma", float(self.sigma))
         object.__setattr__(self, "layers", tuple(self.layers))
+
+    def __repr__(self) -> str:
+        size = " x ".join(map(str, self.vector.shape))
+        found = [f"σ {self.sigma:.3g}", self.finder, "" if self.score is None else f"held-out R² {self.score:.3f}"]
+        return f"Direction({self.tag!r}, {size} numbers of {self.generator_id}, {', '.join(filter(None, found))})"
+
+    def _repr_html_(self) -> str:
+        """What is known of it, a line each, for notebooks."""
+        rows = [
+            ("tag", self.tag), ("generator", self.generator_id), ("numbers", " x ".join(map(str, self.vector.shape))),
+            ("σ", f"{self.sigma:.3f}"), ("finder", self.finder),
+            ("held-out R²", "" if self.score is None else f"{self.score:.3f}"),
+            ("support", self.support), ("tagger", self.tagger_id),
+        ]  # fmt: skip
+        return html([(name, value) for name, value in rows if value not in (None, "")])
 
     @property
     def step(self) -> Tensor:

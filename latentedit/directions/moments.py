@@ -45,6 +45,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from latentedit.directions.statistics import Array, Statistics, Tagged, combine, summarise
+from latentedit.directions.table import html, some
 from latentedit.errors import DamagedFileError, LatentEditError, MismatchError, UnknownNameError
 from latentedit.samples.tag_filter import select_tags
 from latentedit.tensorfile import read_safetensors, write_safetensors
@@ -201,6 +202,16 @@ class Moments:
         return {name: getattr(self, name) for name in names}
 
     # -- what comes out
+
+    def __repr__(self) -> str:
+        tags = f"{len(self.tags)} tags: {some(self.tags)}"
+        return f"Moments({self.count} rows of {self.dim} numbers of {self.generator_id}, {tags})"
+
+    def _repr_html_(self) -> str:
+        """How many rows carry each tag, for notebooks."""
+        labelled = self.label_counts
+        rows = [(tag, n, f"{n / max(labelled[tag], 1):.1%}") for tag, n in self.tag_counts.items()]
+        return html(rows, ("tag", "rows", "share"))
 
     @property
     def count(self) -> int:

@@ -29,6 +29,7 @@ from latentedit.directions.bank import DirectionBank, check_codes, parse_layers
 from latentedit.directions.direction import Direction
 from latentedit.directions.edits import DEFAULT_STRENGTH, Edit, EditLike
 from latentedit.directions.pairs import TagRelations
+from latentedit.directions.table import html, some
 from latentedit.errors import DamagedFileError, LatentEditError, MismatchError
 from latentedit.generators.base import Generator
 from latentedit.generators.probe import check_probe, probe_of
@@ -87,7 +88,16 @@ class Prior:
     generator_probe: str | None = None
 
     def __repr__(self) -> str:
-        return f"Prior({len(self.tags)} tags of {self.generator_id}: {', '.join(self.tags)})"
+        return f"Prior({len(self.tags)} tags of {self.generator_id}: {some(self.tags)})"
+
+    def _repr_html_(self) -> str:
+        """What is known of it, for notebooks."""
+        return html(
+            [
+                ("prior of", self.generator_id), ("numbers", self.dim), ("slots", len(self.layers)),
+                ("tagger", self.tagger_id or "none"), (f"{len(self.tags)} tags", some(self.tags)),
+            ]
+        )  # fmt: skip
 
     def check_generator(self, generator: Generator) -> None:
         """Refuse another generator.
@@ -194,8 +204,8 @@ class Prior:
         groups: dict[tuple[str, ...] | None, list[Edit]] = {}
         for one in parts:
             groups.setdefault(one.layers, []).append(one)
-        for layers, some in sorted(groups.items(), key=lambda pair: pair[0] is not None):  # all slots first
-            step = self.step(codes, some)
+        for layers, these in sorted(groups.items(), key=lambda pair: pair[0] is not None):  # all slots first
+            step = self.step(codes, these)
             if layers is None and not slots:
                 moved = moved + step if step is not None else moved
                 continue

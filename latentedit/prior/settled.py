@@ -10,6 +10,7 @@ from torch import Tensor
 
 from latentedit.directions.bank import DirectionBank
 from latentedit.directions.edits import EditLike
+from latentedit.directions.table import html
 from latentedit.errors import LatentEditError, MismatchError
 from latentedit.generators.base import Generator
 from latentedit.prior.prior import Prior
@@ -44,6 +45,10 @@ class Settled:
 
     def __repr__(self) -> str:
         return f"Settled({self.bank!r}, {self.prior!r}, time={self.time})"
+
+    def _repr_html_(self) -> str:
+        """A table of the directions, for notebooks."""
+        return html([("settled on", repr(self.prior)), ("at time", self.time)]) + self.bank._repr_html_()
 
     @property
     def usual_strengths(self) -> dict[str, float]:

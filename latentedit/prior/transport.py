@@ -15,6 +15,7 @@ from torch import Tensor
 
 from latentedit.directions.bank import check_codes, parse_layers
 from latentedit.directions.edits import DEFAULT_STRENGTH, Edit, EditLike
+from latentedit.directions.table import html, some
 from latentedit.errors import LatentEditError, MismatchError
 from latentedit.generators.base import Generator
 from latentedit.prior.reading import stored
@@ -40,6 +41,14 @@ class Transport:
         self._maps, self.generator_id, self.layers = dict(maps), generator_id, tuple(layers)
         self.tags = tuple(self._maps)
         self.dim = len(next(iter(self._maps.values()))[0][1])
+
+    def __repr__(self) -> str:
+        return f"Transport({len(self.tags)} tags of {self.generator_id}: {some(self.tags)})"
+
+    def _repr_html_(self) -> str:
+        """What is known of it, for notebooks."""
+        tags = (f"{len(self.tags)} tags", some(self.tags))
+        return html([("transport of", self.generator_id), ("numbers", self.dim), tags])
 
     @classmethod
     def fit(

@@ -5,12 +5,18 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from commands import TOY, one_error, told
 from made_directions import MINE, lines
-from toy import TAGS
+from toy import TAGS, ToyGenerator
+
+import latentedit as le
+from latentedit import Edit
+from latentedit.editing.sheets import edit_sheet
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -193,3 +199,33 @@ def test_help_sets_apart_what_most_need(run: Run) -> None:
     assert all(name in first for name in ("--tag", "--strength", "--seed", "-n", "--out", "--strip"))
     assert all(name in rest for name in ("--layers", "--raw", "--truncation", "--device"))
     assert first.count("  --") < 14
+
+
+# ---- what directions are worth
+
+
+def test_directions_that_are_no_better_than_chance_say_so_when_they_are_used(run: Run) -> None:
+    bank = le.DirectionBank.load(lines("x.safetensors", "smile", "red_hair", "short_hair"))
+    scores = {"smile": 0.0, "red_hair": 0.4, "short_hair": -0.1}
+    found = [replace(one, score=scores[one.tag]) for one in bank]
+    le.DirectionBank(found, generator_name=bank.generator_name).save("x.safetensors")
+    edit = (*EDIT, "--directions", "x.safetensors", "--json", "--out", "a.png", "--force")
+    code, out, err = run(*edit, "--tag", "smile", "--tag", "red_hair")
+    assert code == 0 and [line for line in err.splitlines() if "chance" in line] == [
+        "smile is no better than chance, so expect nothing to move along it; fit from more samples, or leave it out"
+    ]
+    assert "chance" not in out
+    assert "chance" not in run(*edit, "--tag", "red_hair")[2]
+    assert "smile, short_hair are no better" in run(*edit, "--tag", "smile -short_hair")[2]
+
+
+def test_a_look_moves_as_it_was_built(run: Run) -> None:
+    bank = le.DirectionBank.load(lines("x.safetensors", "smile", "red_hair"))
+    look = (2 * bank["smile"] - 1 * bank["red_hair"]).named("happy")
+    le.DirectionBank([*bank, look], generator_name=bank.generator_name).save("x.safetensors")
+    edit = (*EDIT, "--directions", "x.safetensors", "--force")
+    assert told(run(*edit, "--tag", "happy", "--out", "a.png", "--json"))["moves"] == {"happy": 1.0}
+    faces = le.Faces(seeds=[0]).prepare(ToyGenerator())
+    bank = le.DirectionBank.load("x.safetensors")
+    strips = [edit_sheet(faces, bank, one, steps=3, headed=False) for one in ("happy", Edit("happy", 1))]
+    assert np.array_equal(*map(np.asarray, strips))

@@ -54,3 +54,11 @@ def test_bad_input_is_told_in_a_line() -> None:
         settled.edit(codes(2), Edit("wings", goal=0.5))
     with pytest.raises(MismatchError):
         settled.check_generator(type(generator)(seed=50))
+
+
+def test_priors_and_settled_lines_show_themselves() -> None:
+    settled = le.Settled(bank, prior())
+    for thing in (prior(), settled):
+        assert repr(thing).startswith(f"{type(thing).__name__}(") and len(repr(thing)) < 400
+        assert prior().generator_id in thing._repr_html_() and "<table" in thing._repr_html_()
+    assert "wings" in settled._repr_html_() and settled.usual_strengths == {}

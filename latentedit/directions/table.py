@@ -1,0 +1,69 @@
+"""What is known of directions as a table: for ``list directions`` and for notebooks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from latentedit.directions.bank import DirectionBank
+    from latentedit.directions.direction import Direction
+
+
+SHOWN = 8
+"""Tags that a line names."""
+
+
+def some(tags: Sequence[str]) -> str:
+    """The first of them, and how many more there are."""
+    more = f", ... {len(tags) - SHOWN} more" if len(tags) > SHOWN else ""
+    return ", ".join(tags[:SHOWN]) + more
+
+
+def table_of(bank: DirectionBank, *, nearest: bool = True) -> tuple[list[str], list[list[str]]]:
+    """Headings, and a row a direction.
+
+    Args:
+        bank: directions.
+        nearest: with the other direction that each is most alike.
+    """
+    component = any("component" in d.params for d in bank)
+    headings = ["tag", "finder", "σ", "held-out R²", "support", *["component", "correlation"] * component]
+    rows = [_row(d, component=component) for d in bank]
+    if nearest:
+        headings += ["nearest", "cosine"]
+        for row, more in zip(rows, _nearest(bank), strict=True):
+            row += more
+    return headings, rows
+
+
+def html_of(bank: DirectionBank) -> str:
+    """The table as HTML, without the nearest ones."""
+    headings, rows = table_of(bank, nearest=False)
+    return html(rows, headings)
+
+
+def html(rows: Sequence[Sequence[object]], headings: Sequence[str] | None = None) -> str:
+    """A table as HTML, what stands in it escaped."""
+    import pandas as pd
+
+    table: str = pd.DataFrame(rows, columns=headings).to_html(index=False, header=headings is not None, border=0)
+    return table
+
+
+def _row(d: Direction, *, component: bool) -> list[str]:
+    score = "" if d.score is None else f"{d.score:.3f}"
+    row = [d.tag, d.finder, f"{d.sigma:.3f}", score, "" if d.support is None else str(d.support)]
+    if component:
+        correlation = d.params.get("correlation")
+        row += [str(d.params.get("component", "")), "" if correlation is None else f"{correlation:+.2f}"]
+    return row
+
+
+def _nearest(bank: DirectionBank) -> list[list[str]]:
+    """Of each direction, the other one of the largest cosine, and that."""
+    if len(bank) < 2:
+        return [["", ""]]
+    cosines = bank.cosines()
+    apart = cosines.clone().fill_diagonal_(0).abs()
+    return [[bank.tags[j], f"{float(cosines[i, j]):+.2f}"] for i, j in enumerate(apart.argmax(1).tolist())]
