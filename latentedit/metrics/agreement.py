@@ -19,12 +19,12 @@ _ROWS = 512  # at once; of 10,000 tags they take 40 MB a copy
 
 @dataclass(frozen=True)
 class Agreement:
-    """Two taggers on the rows that both have labelled, for the k tags that both know.
+    """Two taggers on the k tags that both know; of each tag, on the rows that both have labelled for it.
 
     Attributes:
         first, second: ids of the taggers.
         tags: k names, in the first one's order.
-        rows: n, rows labelled by both.
+        rows: rows labelled by both, for one tag at least.
         only_first, only_second, both: (k,) rows that carry the tag by one of them alone, and by both.
         kappa: (k,) Cohen's kappa; NaN where neither ever finds the tag, or both always do.
         correlation: (k,) Pearson's correlation of the scores; NaN where one never varies.
@@ -80,17 +80,16 @@ def tagger_agreement(
         raise LatentEditError(f"{one} and {other} have no tag in common; nothing can be compared")
     columns = [[known[tag] for tag in tags] for known in places]
     limits = [samples.thresholds(t)[c] for t, c in zip((one, other), columns, strict=True)]
-    tally = _Tally(len(tags), shown)
+    tally, rows = _Tally(len(tags), shown), 0
     batches = [samples.iter_batches(tagger, batch_size=_ROWS) for tagger in (one, other)]
     for a, b in zip(*batches, strict=True):
         assert a.scores is not None and b.scores is not None
         x, y = a.scores[:, columns[0]], b.scores[:, columns[1]]
-        rows = np.isfinite(x).all(1) & np.isfinite(y).all(1)
-        tally.add(a.seeds[rows], x[rows].astype(float), y[rows].astype(float), *limits)
-    if not tally.n:
+        rows += tally.add(a.seeds, x.astype(float), y.astype(float), *limits)
+    if not rows:
         raise LatentEditError(f"{one} and {other} have labelled no row of {samples.path} in common")
     return Agreement(
-        first=one, second=other, tags=tags, rows=tally.n, only_first=tally.a - tally.ab, only_second=tally.b - tally.ab,
+        first=one, second=other, tags=tags, rows=rows, only_first=tally.a - tally.ab, only_second=tally.b - tally.ab,
         both=tally.ab, kappa=cohen_kappa(tally.n, tally.a, tally.b, tally.ab), correlation=tally.correlation(),
         missing_first=tuple(tag for tag in places[1] if tag not in places[0]),
         missing_second=tuple(tag for tag in places[0] if tag not in places[1]),
@@ -98,8 +97,9 @@ def tagger_agreement(
     )  # fmt: skip
 
 
-def cohen_kappa(n: int, a: np.ndarray, b: np.ndarray, ab: np.ndarray) -> np.ndarray:
+def cohen_kappa(n: int | np.ndarray, a: np.ndarray, b: np.ndarray, ab: np.ndarray) -> np.ndarray:
     """Kappa (k,) of n rows, a and b of which carry a tag by each rater, ab by both; NaN where chance agrees fully."""
+    n = np.where(n, n, 1)  # without rows chance agrees fully
     observed = (n - a - b + 2 * ab) / n
     chance = (a * b + (n - a) * (n - b)) / n**2
     return np.divide(observed - chance, 1 - chance, out=np.full(len(a), np.nan), where=chance < 1)
@@ -109,27 +109,26 @@ class _Tally:
     """Counts, centred sums (Chan, Golub & LeVeque 1983) and the largest differences, batch by batch."""
 
     def __init__(self, k: int, shown: int) -> None:
-        self.n, self.shown = 0, shown
-        self.a, self.b, self.ab = (np.zeros(k, np.int64) for _ in range(3))
+        self.shown = shown
+        self.n, self.a, self.b, self.ab = (np.zeros(k, np.int64) for _ in range(4))
         self.mean = np.zeros((2, k))
         self.xx, self.yy, self.xy = (np.zeros(k) for _ in range(3))
         self.largest: list[list[list[tuple[float, int]]]] = [[[], []] for _ in range(k)]
 
-    def add(self, seeds: np.ndarray, x: np.ndarray, y: np.ndarray, low_x: np.ndarray, low_y: np.ndarray) -> None:
-        """Rows with scores x and y (m, k), and the thresholds (k,) of each."""
-        m = len(seeds)
-        if not m:
-            return
-        has_x, has_y = x >= low_x, y >= low_y
+    def add(self, seeds: np.ndarray, x: np.ndarray, y: np.ndarray, low_x: np.ndarray, low_y: np.ndarray) -> int:
+        """Rows with scores x and y (r, k), NaN where unlabelled, and the thresholds (k,) of each; how many count."""
+        known = np.isfinite(x) & np.isfinite(y)  # (r, k)
+        m, total = known.sum(0), np.maximum(self.n + known.sum(0), 1)
+        has_x, has_y = known & (x >= low_x), known & (y >= low_y)
         self.a, self.b, self.ab = self.a + has_x.sum(0), self.b + has_y.sum(0), self.ab + (has_x & has_y).sum(0)
-        means = np.stack([x.mean(0), y.mean(0)])
-        xc, yc = x - means[0], y - means[1]
+        means = np.stack([np.where(known, scores, 0).sum(0) / np.maximum(m, 1) for scores in (x, y)])
+        xc, yc = (np.where(known, scores - mean, 0) for scores, mean in zip((x, y), means, strict=True))
         dx, dy = means - self.mean
-        weight = self.n * m / (self.n + m)
+        weight = self.n * m / total
         self.xx += np.square(xc).sum(0) + weight * dx * dx
         self.yy += np.square(yc).sum(0) + weight * dy * dy
         self.xy += (xc * yc).sum(0) + weight * dx * dy
-        self.mean += np.stack([dx, dy]) * (m / (self.n + m))
+        self.mean += np.stack([dx, dy]) * (m / total)
         self.n += m
         for side, lone, difference in ((0, has_x & ~has_y, x - y), (1, has_y & ~has_x, y - x)):
             for j in np.flatnonzero(lone.any(0)):
@@ -137,6 +136,7 @@ class _Tally:
                 rows = rows[np.argsort(-difference[rows, j], kind="stable")[: self.shown]]
                 kept = self.largest[j][side] + [(-float(difference[i, j]), int(seeds[i])) for i in rows]
                 self.largest[j][side] = sorted(kept)[: self.shown]
+        return int(known.any(1).sum())
 
     def correlation(self) -> np.ndarray:
         """Pearson's correlation (k,)."""

@@ -105,8 +105,9 @@ def dci_of_bank(bank: DirectionBank, samples: Samples, *, rows: int = 4000, regr
     columns, found, count = [known.index(tag) for tag in tags], [], 0
     for batch in samples.iter_batches(batch_size=1024):
         assert batch.scores is not None
-        labelled = np.isfinite(batch.scores).all(1)
-        found.append((batch.codes[labelled], batch.scores[labelled][:, columns]))
+        scores = batch.scores[:, columns]
+        labelled = np.isfinite(scores).all(1)
+        found.append((batch.codes[labelled], scores[labelled]))
         count += int(labelled.sum())
         if count >= rows:
             break

@@ -226,7 +226,7 @@ def _prepare(
     count = cells.shape[1] // CHANNELS
     regions = torch.zeros(len(known.tags), count, dtype=torch.bool)
     if count:
-        there = known.scores[: len(cells)].isfinite().all(1)
+        there = known.scores[: len(cells)].isfinite().any(1)
         regions = regions_of(known.scores[: len(cells)][there], cells[there], related)
     network = {f"reader.{name}": value.cpu() for name, value in reader.network.state_dict().items()}
     text = json.dumps(asdict(reading)).encode()

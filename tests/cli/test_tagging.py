@@ -172,4 +172,4 @@ def test_pairs_of_ones_own(sampled, tmp_path):
     assert json.loads(sampled(*edit, "--pairs", "mine.toml")[1])["moves"] == {"smile": 3.0, "red_hair": -1.5}
     (tmp_path / "mine.toml").write_text("[[pair]]\npositive = 3\n")
     assert "mine.toml" in one_error(sampled(*edit, "--pairs", "mine.toml"))
-    assert "cannot be read as TOML" in one_error(sampled(*edit, "--pairs", "nothing.toml"))
+    assert "there is no such file" in one_error(sampled(*edit, "--pairs", "nothing.toml"))

@@ -73,6 +73,35 @@ def test_only_rows_that_both_have_labelled_count(run: Samples) -> None:
     assert (by_default.first, by_default.second) == (FIRST.id, run.tagger_id("human"))
 
 
+class SomeLabels:
+    """Labels of two tags, each on rows that mostly lack the other's."""
+
+    id, tags, threshold = "some:0", ("smile", "red_hair"), 0.5
+
+    def score(self, images: object) -> object:
+        raise AssertionError("pictures are not needed")
+
+    def label_rows(self, seeds: np.ndarray, names: list[str] | None) -> np.ndarray:
+        labels = np.stack([seeds % 2, seeds % 3 == 0], 1).astype(np.float32)
+        labels[seeds % 5 < 3, 0] = labels[seeds % 5 > 1, 1] = np.nan
+        return labels
+
+
+def test_each_tag_is_compared_on_the_rows_that_are_labelled_for_it(tmp_path: Path) -> None:
+    stored = tag(sample(G, tmp_path, tagger=FIRST, n=700, shard_size=256), G, SomeLabels())
+    found = tagger_agreement(stored, FIRST.id, "some:0")
+    assert found.rows == 4 * 140 and set(found.tags) == {"smile", "red_hair"}
+    for j, name in enumerate(found.tags):
+        x, y = scores(stored, FIRST.id, name), scores(stored, "some:0", name)
+        known = np.isfinite(y)
+        assert 200 < known.sum() < 300
+        a, b = x[known] >= 0.5, y[known] >= 0.5
+        counts = (found.only_first[j], found.only_second[j], found.both[j])
+        assert counts == ((a & ~b).sum(), (b & ~a).sum(), (a & b).sum())
+        assert found.kappa[j] == pytest.approx(cohen_kappa_score(a, b), abs=1e-12)
+        assert found.correlation[j] == pytest.approx(np.corrcoef(x[known], y[known])[0, 1], abs=1e-9)
+
+
 def test_kappa_at_its_ends() -> None:
     n, half = 10, np.array([5])
     assert cohen_kappa(n, half, half, half) == 1

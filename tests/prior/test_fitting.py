@@ -13,6 +13,7 @@ from toy_prior import TINY, codes, generator, samples
 import latentedit as le
 from latentedit.errors import LatentEditError
 from latentedit.prior import fitting
+from latentedit.prior.conditions import regions_of
 from latentedit.prior.fitting import PriorRecipe
 from latentedit.prior.plan import plan_of
 
@@ -109,3 +110,17 @@ def test_the_plan_says_what_is_done_and_how_long_it_takes() -> None:
     assert {name: stage.count for name, stage in alone.items()} == {"look": 0, "draw": 200, "read": 0, "learn": 30}
     bare = plan_of(samples(), None, tags=["smile"], tagger=None, recipe=TINY)
     assert {name: stage.count for name, stage in bare.items()} == {"look": 0, "draw": 0, "read": 20, "learn": 30}
+
+
+def test_labels_that_are_there_for_some_tags_say_what_each_tag_is_about() -> None:
+    random = torch.Generator().manual_seed(0)
+    scores = (torch.rand(4000, 2, generator=random) > 0.6).float()
+    cells = 0.05 * torch.randn(4000, 3 * 64, generator=random)
+    cells[:, :5] += 0.3 * scores[:, :1]  # the first tag colours five cells red, the second one three others
+    cells[:, 60:63] -= 0.3 * scores[:, 1:]
+    alone = torch.eye(2, dtype=torch.bool)
+    whole = regions_of(scores, cells, alone)
+    assert whole[0].nonzero().flatten().tolist() == list(range(5))
+    assert whole[1].nonzero().flatten().tolist() == list(range(60, 63))
+    scores[torch.arange(4000), torch.arange(4000) % 2] = float("nan")  # no row has labels of both
+    assert torch.equal(regions_of(scores, cells, alone), whole)
