@@ -22,8 +22,9 @@ def info(context: Context, file: str) -> None:
     """Say what FILE is.
 
     A generator's layers and id, a tagger's tags, directions, a prior and how well it knows its tags, samples, moments,
-    a re-scoring, a study, or what a file that is none of these seems to be. FILE is a path whose kind is found out, a
-    folder of samples or of a study too, or the name of a generator or tagger such as gnr:PATH or onnx:DIR.
+    a re-scoring, a recipe or a picture with one, a study, or what a file that is none of these seems to be. FILE is a
+    path whose kind is found out, a folder of samples or of a study too, or the name of a generator or tagger such as
+    gnr:PATH or onnx:DIR.
     """
     from latentedit.inspection import (
         inspect_editor,

@@ -1,4 +1,4 @@
-"""What files and folders that commands write are, but for editors: samples, moments, re-scorings, studies, demos."""
+"""What files and folders that commands write are, but for editors: samples, moments, re-scorings, recipes, studies."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 from latentedit.directions.moments import FORMAT as MOMENTS
 from latentedit.directions.moments import Moments
+from latentedit.editing.recipe import KEY, Recipe
 from latentedit.errors import DamagedFileError
 from latentedit.metrics.rescoring import FORMAT as RESCORING
 from latentedit.metrics.rescoring import Rescoring
@@ -57,6 +60,8 @@ def inspect_stored(name: str | Path) -> StoredInfo | None:
             return None
     elif path.suffix == ".json" and path.is_file():
         read = _json
+    elif path.suffix.lower() == ".png" and path.is_file():
+        read = _picture
     else:
         read = _FILES.get(header(path).get("format", ""))
     if read is None:
@@ -125,12 +130,38 @@ def _json(path: Path) -> tuple[str, dict[str, Any]]:
         return "", {}
     if path.name == MANIFEST and "schema_version" in document:
         return _samples(path.parent)
+    if "recipe" in document:
+        return _recipe(path)
     if "comparison" in document:
         kept = {key: document.get(key) for key in ("generator", "judge", "edits", "pictures", "latentedit")}
         return "a comparison", _known({"files": list(document.get("files", {})), **kept})
     if "numbers" in document and "provenance" in document:
         return "numbers of a study", {}
     return "", {}
+
+
+def _picture(path: Path) -> tuple[str, dict[str, Any]]:
+    try:
+        with Image.open(path) as image:
+            size, known = image.size, KEY in image.info
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return "", {}
+    if not known:
+        return "a picture without a recipe", {"size": f"{size[0]} x {size[1]}"}
+    holds, facts = _recipe(path)
+    return f"a picture with {holds}", {"size": f"{size[0]} x {size[1]}", **facts}
+
+
+def _recipe(path: Path) -> tuple[str, dict[str, Any]]:
+    recipe = Recipe.load(path)
+    told = recipe.document()
+    facts = {
+        "edit": str(recipe.edit), "seeds": told["faces"].get("seeds"),
+        "generator": f"{recipe.generator_id} ({recipe.generator})", "editor": recipe.editor,
+        "files": [one.name for one in recipe.ingredients], "layout": recipe.layout.kind,
+        "device": recipe.device, "latentedit": recipe.version, "again by": f"latentedit edit --recipe {path}",
+    }  # fmt: skip
+    return "a recipe", _known(facts)
 
 
 def _read_json(path: Path) -> dict[str, Any]:

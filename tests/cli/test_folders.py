@@ -104,6 +104,13 @@ def test_info_knows_folders_and_files_that_commands_write(begun):
     le.rescore(toy.ToyGenerator(), toy.ToyTagger(), bank, "smile", range(5)).save("scores.safetensors")
     told = json.loads(begun("info", "scores.safetensors", "--json")[1])
     assert told["holds"] == "a re-scoring" and told["facts"]["pictures"] == 5 and told["facts"]["edits"] == ["smile"]
+    edit = ("edit", *TOY, "--directions", "directions/linear.safetensors", "--tag", "smile", "-n", 2, "--out", "e.png")
+    code, out, err = begun(*edit, "--json", "--quiet")
+    assert code == 0, err
+    Path("e.json").write_text(out)
+    for name in ("e.png", "e.json"):
+        told = begun("info", name)[1]
+        assert "a recipe" in told and "smile" in told and f"latentedit edit --recipe {name}" in told, name
     Path("study").mkdir()
     Path("study/study.json").write_text('{"title": "toys", "generator": "toy:1", "edits": [{"name": "hair"}]}')
     assert "a study" in (told := begun("info", "study")[1]) and "hair" in told and "not yet" in told

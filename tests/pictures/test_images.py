@@ -63,5 +63,5 @@ def test_listing_is_in_name_order_and_pictures_only(tmp_path):
     with pytest.raises(LatentEditError, match="no picture"):
         (tmp_path / "empty").mkdir()
         list_pictures(tmp_path / "empty")
-    with pytest.raises(LatentEditError, match="not a folder"):
+    with pytest.raises(LatentEditError, match="is not a folder"):
         list_pictures(tmp_path / "c.txt")
