@@ -166,7 +166,7 @@ def _document(agreement: Agreement, picture: Path | None) -> dict[str, Any]:
         agreement.tags[j]: {
             "only_first": int(agreement.only_first[j]), "only_second": int(agreement.only_second[j]),
             "both": int(agreement.both[j]), "kappa": number(agreement.kappa[j]),
-            "correlation": number(agreement.correlation[j]),
+            "correlation": number(agreement.correlation[j]), "labelled": int(agreement.labelled[j]),
         }
         for j in range(len(agreement.tags))
     }  # fmt: skip
@@ -192,6 +192,8 @@ def _text(agreement: Agreement, picture: Path | None) -> str:
         f"{agreement.rows} samples; first {agreement.first}, second {agreement.second}",
         table(["tag", "both", "only first", "only second", "kappa", "correlation"], rows),
     ]
+    if (agreement.labelled < agreement.rows).any():
+        lines.append("a tag counts where both have a label for it")
     unseen, missing = len(agreement.tags) - len(rows), len(agreement.missing_first) + len(agreement.missing_second)
     lines.append(f"{unseen} common tags are on no sample; {missing} tags are known to one of them alone")
     return "\n".join([*lines, *([f"wrote {picture}"] if picture else [])])

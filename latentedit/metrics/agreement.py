@@ -25,6 +25,7 @@ class Agreement:
         first, second: ids of the taggers.
         tags: k names, in the first one's order.
         rows: rows labelled by both, for one tag at least.
+        labelled: (k,) rows labelled by both for the tag, which its counts, kappa and correlation are of.
         only_first, only_second, both: (k,) rows that carry the tag by one of them alone, and by both.
         kappa: (k,) Cohen's kappa; NaN where neither ever finds the tag, or both always do.
         correlation: (k,) Pearson's correlation of the scores; NaN where one never varies.
@@ -36,6 +37,7 @@ class Agreement:
     second: str
     tags: tuple[str, ...]
     rows: int
+    labelled: np.ndarray
     only_first: np.ndarray
     only_second: np.ndarray
     both: np.ndarray
@@ -89,8 +91,9 @@ def tagger_agreement(
     if not rows:
         raise LatentEditError(f"{one} and {other} have labelled no row of {samples.path} in common")
     return Agreement(
-        first=one, second=other, tags=tags, rows=rows, only_first=tally.a - tally.ab, only_second=tally.b - tally.ab,
-        both=tally.ab, kappa=cohen_kappa(tally.n, tally.a, tally.b, tally.ab), correlation=tally.correlation(),
+        first=one, second=other, tags=tags, rows=rows, labelled=tally.n, only_first=tally.a - tally.ab,
+        only_second=tally.b - tally.ab, both=tally.ab, kappa=cohen_kappa(tally.n, tally.a, tally.b, tally.ab),
+        correlation=tally.correlation(),
         missing_first=tuple(tag for tag in places[1] if tag not in places[0]),
         missing_second=tuple(tag for tag in places[0] if tag not in places[1]),
         shown=tuple(tally.seeds(j) for j in range(len(tags))),

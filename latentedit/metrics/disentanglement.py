@@ -89,7 +89,7 @@ def dci_of_bank(bank: DirectionBank, samples: Samples, *, rows: int = 4000, regr
 
     Args:
         bank: directions (d,) of the samples' generator.
-        samples: tagged; their first labelled ``rows`` are used.
+        samples: tagged; their first ``rows`` with labels for all of these tags are used.
         rows: at most.
         regressor: see :func:`dci`.
 

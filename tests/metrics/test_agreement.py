@@ -94,7 +94,7 @@ def test_each_tag_is_compared_on_the_rows_that_are_labelled_for_it(tmp_path: Pat
     for j, name in enumerate(found.tags):
         x, y = scores(stored, FIRST.id, name), scores(stored, "some:0", name)
         known = np.isfinite(y)
-        assert 200 < known.sum() < 300
+        assert 200 < known.sum() < 300 and found.labelled[j] == known.sum()
         a, b = x[known] >= 0.5, y[known] >= 0.5
         counts = (found.only_first[j], found.only_second[j], found.both[j])
         assert counts == ((a & ~b).sum(), (b & ~a).sum(), (a & b).sum())
