@@ -70,6 +70,8 @@ def compare(
     check_place(out, force)
     refuse_existing(beside, force)
     from latentedit import Faces, __version__, load_generator
+    from latentedit.directions.evidence import chance_line
+    from latentedit.editing.editor import lines_of
     from latentedit.editing.editors import kind_of, open_editor
     from latentedit.editing.sheets import editors_sheet
     from latentedit.files import atomic_write, jsonable, sha256_of
@@ -93,6 +95,9 @@ def compare(
         raise LatentEditError(
             f"{', '.join(editors)} have no tag in common that {tagger.id} measures; name one with --tag"
         )
+    for name, editor in editors.items():
+        if line := chance_line(lines_of(editor, chosen)):
+            context.say(f"{name}: {line}")
     folder = contents or getattr(g, "default_test_contents", None)
     bars: dict[str, Progress] = {}
 
