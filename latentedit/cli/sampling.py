@@ -117,7 +117,6 @@ def _check_room(context: Context, expected: Expected, out: Path, images: Path | 
     if images is not None and expected.files:
         wanted += f" and {file_size(expected.pictures)} of pictures in {images}"
         needs.append((images, expected.on_disk))
-    context.say(f"disk: {wanted}")
     taken: dict[int, int] = {}
     for folder, size in needs:
         place = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.exists())
@@ -129,3 +128,4 @@ def _check_room(context: Context, expected: Expected, out: Path, images: Path | 
                 f"the work needs {wanted}, and {file_size(free)} are free at {place}; make room, take a smaller -n, "
                 "or go on with --force"
             )
+    context.say(f"disk: {wanted}")
