@@ -56,12 +56,12 @@ class FileGenerator(Shown):
         self._style_weights = {name: w.detach().float().clone() for name, w in network.style_weights().items()}
         mapping = network.mapping
         self._mapping = copy.deepcopy(mapping).double() if isinstance(mapping, nn.Module) else mapping
+        self._means: dict[int | None, Tensor] = {}
+        if network.mean is not None:  # before it is rounded to another type: codes are the same in all of them
+            self._means[None] = network.mean.detach().cpu().double()
         network.to(device, dtype)
         if network.channels_last and channels_last_pays(device, dtype):
             network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self._means: dict[int | None, Tensor] = {}
-        if network.mean is not None:
-            self._means[None] = network.mean.detach().cpu().double()
 
     @torch.inference_mode()
     def map(
