@@ -107,7 +107,7 @@ class AvatarGenerator(Shown):
             raise LatentEditError("the avatar generator has no labels; leave the label out (--label)")
         if z.ndim != 2 or z.shape[1] != self.z_dim:
             raise LatentEditError(f"z has shape {tuple(z.shape)}; this generator takes (n, {self.z_dim})")
-        codes = self._styler(self._flow(z.to("cpu", torch.float64))).float().to(self._device)
+        codes = self._styler(self._flow(z.cpu().double())).float().to(self._device)
         return truncate(codes, self._mean, truncation, truncation_layers, len(self.layers))
 
     @torch.inference_mode()
@@ -148,7 +148,7 @@ class AvatarGenerator(Shown):
         pose = self.networks.pose_encoder(images).float()
         upright = network.warp(images.float(), network.invert(network.affine(pose)), network.CANONICAL)
         identity, _ = self.networks.style_encoder(upright.to(self._dtype))
-        return pose, self._flow(identity.to("cpu", torch.float64), backward=True).float().to(self._device)
+        return pose, self._flow(identity.cpu().double(), backward=True).float().to(self._device)
 
     def style_weights(self) -> dict[str, Tensor]:
         """Weights (m, 64) of every slot's affine layer, in slot order."""

@@ -133,7 +133,7 @@ class FileGenerator(Shown):
     def _mapped(self, z: Tensor, label: int | None) -> Tensor:
         """z to codes (n, dim) float64 on the processor."""
         one_hot = self._one_hot(label, len(z))
-        return self._mapping(z.to("cpu", torch.float64), None if self.network.label_in_decoder else one_hot)
+        return self._mapping(z.cpu().double(), None if self.network.label_in_decoder else one_hot)
 
     def _mean(self, label: int | None) -> Tensor:
         """Mean code (dim,) float64: the file's, else of many seeds."""

@@ -9,8 +9,10 @@ import torch
 from commands import one_error
 from PIL import Image
 from pretended import pretended_gpu
+from toy import ToyGenerator, ToyTagger
 
-from latentedit import load_generator, open_samples
+from latentedit import DirectionBank, Edit, Prior, Settled, Transport, edit, load_generator, open_samples, sample
+from latentedit.prior.conditions import regions_of
 
 GPU = "computing on the Apple GPU (mps); --device cpu is the processor"
 NETWORK = """
@@ -68,7 +70,7 @@ def codes_and_scores(path):
 
 
 def test_a_day_on_a_gpu_is_a_day_on_the_processor(own):
-    sample = ("sample", *OWN, "--tagger", "torch:own:Tagger", "-n", 300)
+    sample = ("sample", *OWN, "--tagger", "torch:own:Tagger", "-n", 120)
     with pretended_gpu():
         code, _, err = own(*sample, "there")
         assert code == 0 and err.splitlines().count(GPU) == 1
@@ -80,7 +82,7 @@ def test_a_day_on_a_gpu_is_a_day_on_the_processor(own):
             assert code == 0, err
         code, found, err = own(
             "evaluate", "rescoring", *OWN, "--tag", "red", "--directions", "directions/linear.safetensors",
-            "--judge", "torch:own:Tagger", "-n", 20, "--natural", 0, "--json",
+            "--judge", "torch:own:Tagger", "-n", 4, "--natural", 0, "--json",
         )  # fmt: skip
         assert code == 0, err
     assert own(*sample, "here")[0] == 0
@@ -139,3 +141,25 @@ def test_the_bundled_generator_in_half_precision(dtype):
     for name, weight in whole.style_weights().items():
         assert torch.equal(weight, half.style_weights()[name])
     assert (whole.decode(codes) - half.decode(codes)).abs().mean() < 0.006
+
+
+def test_every_editor_works_on_a_gpu_and_keeps_float64_off_it(tmp_path):
+    samples = sample(ToyGenerator(), tmp_path, tagger=ToyTagger(), n=200)
+    transport = Transport.fit(samples)
+    with pretended_gpu():
+        g = load_generator("avatar", device="mps")
+        codes = g.sample_codes(range(2))
+        bank, prior = DirectionBank.load_default(g), Prior.load_default(g)
+        moved = [edit(codes, editor, "long_hair") for editor in (bank, prior, Settled(bank, prior))]
+        kept = edit(codes, prior, Edit("long_hair", keep=("smile",)))
+        carried = transport.edit(torch.ones(2, 16).to("mps"), "smile")
+        again = g.map(g.encode(g.decode(codes))[1])
+        regions = regions_of(torch.rand(50, 3).to("mps"), torch.rand(50, 12).to("mps"), torch.eye(3).bool().to("mps"))
+        assert {str(t.device) for t in (codes, *moved, kept, carried, again, regions)} == {"mps:0"}
+        moved = [one.cpu() for one in moved]
+        with pytest.raises(TypeError, match="float64"):
+            codes.double()  # the control
+    g = load_generator("avatar")
+    for there, editor in zip(moved, (bank, prior, Settled(bank, prior)), strict=True):
+        here = edit(g.sample_codes(range(2)), editor, "long_hair")
+        torch.testing.assert_close(there, here, atol=1e-4, rtol=1e-4)

@@ -16,6 +16,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_flatten, tree_map
 
 DEVICE = torch.device("mps", 0)
+NO_FLOAT64 = "Cannot convert a MPS Tensor to float64 dtype as the MPS framework doesn't support float64"
 MANY = {"to", "copy_", "__getitem__", "__setitem__", "type_as", "__set__", "_has_compatible_shallow_copy_type"}
 """What may have tensors of two devices."""
 
@@ -46,6 +47,8 @@ def _work(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         raise TypeError("can't convert mps:0 device type tensor to numpy. Use Tensor.cpu() to copy it to host memory")
     if there and name not in MANY and any(v.ndim for v in given if not isinstance(v, Pretended)):
         raise RuntimeError(f"Expected all tensors to be on the same device, but found mps:0 and cpu ({name})")
+    if name == "to" and there and torch.float64 in tree_flatten((args, kwargs))[0]:
+        raise TypeError(NO_FLOAT64)  # it would be made there, on its way to the processor
     goes = bool(there) and name not in ("cpu",)
     if name == "copy_":
         goes = isinstance(args[0], Pretended)
@@ -63,7 +66,7 @@ def _placed(value: Tensor, goes: bool) -> Tensor:
     if not goes:
         return value.as_subclass(Tensor)  # type: ignore[arg-type]
     if value.dtype == torch.float64:
-        raise TypeError("Cannot convert a MPS Tensor to float64 dtype as the MPS framework doesn't support float64")
+        raise TypeError(NO_FLOAT64)
     return value if isinstance(value, Pretended) else value.as_subclass(Pretended)  # type: ignore[arg-type]
 
 
