@@ -104,8 +104,9 @@ class Opened:
         Raises:
             LatentEditError: a text that is no edit, a tag that is not known, or an option that may mean one of several.
         """
+        from latentedit.directions.edits import DEFAULT_STRENGTH
         from latentedit.directions.evidence import chance_line
-        from latentedit.editing.editor import lines_of
+        from latentedit.editing.editor import far_moves, lines_of
         from latentedit.editing.editors import check_tags
 
         if base is None:
@@ -115,6 +116,11 @@ class Opened:
             if asked.typed:
                 context.say(f"in place of the recipe's {base}: {', '.join(map(str, edits))}")
         check_tags(edits, self.editor, self.where, folder=OWN)
+        for tag, strength in far_moves(self.editor, edits, asked.relations).items():
+            context.say(
+                f"{tag} by {strength:+.3g} is far outside the codes ever seen, which end near 5 σ; "
+                f"{DEFAULT_STRENGTH:g} is usual"
+            )
         if line := chance_line(lines_of(self.editor, [one.paired(self.editor.tags, asked.relations) for one in edits])):
             context.say(line)
         return edits
@@ -374,10 +380,8 @@ def _what_to_add(opened: Opened) -> str:
 
 
 def _say_odd(context: Context, opened: Opened, edits: Sequence[Edit], *, strip: bool) -> None:
-    """Say what is done and may not be meant: a tag twice, two that exclude each other, a strength far out."""
-    from latentedit.directions.edits import DEFAULT_STRENGTH
+    """Say what is done and may not be meant: a tag twice, two that exclude each other."""
     from latentedit.directions.pairs import TagRelations
-    from latentedit.editing.editor import far_moves
 
     relations, done = TagRelations.load(), "the strip adds them up" if strip else "each has a row of its own"
     tags = [one.tag for one in edits]
@@ -387,8 +391,3 @@ def _say_odd(context: Context, opened: Opened, edits: Sequence[Edit], *, strip: 
     for i, tag in enumerate(more):
         if others := [other for other in more[i + 1 :] if other in relations.group_of(tag)]:
             context.say(f"{tag} and {others[0]} are of one group, of which a picture has one: {done}")
-    for tag, strength in far_moves(opened.editor, edits).items():
-        context.say(
-            f"{tag} by {strength:+.3g} is far outside the codes ever seen, which end near 5 σ; "
-            f"{DEFAULT_STRENGTH:g} is usual"
-        )

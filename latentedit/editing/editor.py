@@ -96,14 +96,15 @@ FAR = 10.0
 """σ from which on an edit is far outside the codes that a generator was made for: of its own none goes half as far."""
 
 
-def far_moves(editor: Editor, edits: EditLike) -> dict[str, float]:
+def far_moves(editor: Editor, edits: EditLike, relations: TagRelations | None = None) -> dict[str, float]:
     """Tag to how far it is moved, in σ, of those that edits move by more than :data:`FAR`."""
     found: dict[str, float] = {}
     own, lines = getattr(editor, "moves", None), getattr(editor, "bank", editor)
     for one in Edit(edits).parts:
         if one.goal is not None:
             continue
-        for tag, strength in (own(one) if own else one.strengths(editor.tags, usual=usual_strengths(editor))).items():
+        strengths = own(one) if own else one.strengths(editor.tags, relations, usual=usual_strengths(editor))
+        for tag, strength in strengths.items():
             length = 1.0
             if one.unit != "sigma" and not own:
                 direction = lines[tag]  # type: ignore[index]

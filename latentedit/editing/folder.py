@@ -16,7 +16,7 @@ from PIL import Image
 
 from latentedit.directions.edits import Edit, EditLike
 from latentedit.directions.formats import write_codes
-from latentedit.editing.editor import Editor
+from latentedit.editing.editor import Editor, edit
 from latentedit.editing.faces import PreparedFaces
 from latentedit.errors import LatentEditError
 from latentedit.files import file_name, only_writer
@@ -84,7 +84,7 @@ def write_faces(
                 progress(done, n)
             codes = faces.codes(rows)
             if editor and whole:
-                codes = editor.edit(codes, whole)
+                codes = edit(codes, editor, whole)
             pictures = faces.decode(codes, rows)
             for i in wanted:
                 j = i - rows.start

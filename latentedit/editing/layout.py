@@ -7,8 +7,8 @@ from typing import Literal
 
 from PIL import Image
 
-from latentedit.directions.edits import Edit, EditLike
-from latentedit.editing.editor import Editor
+from latentedit.directions.edits import EditLike
+from latentedit.editing.editor import Editor, edit
 from latentedit.editing.faces import PreparedFaces
 from latentedit.editing.sheets import Sides, beside_sheet, edit_sheet, faces_sheet, strip_frames
 from latentedit.errors import LatentEditError
@@ -64,7 +64,7 @@ def draw(
         if len(faces) != 1:
             raise LatentEditError(f"{len(faces)} faces for one picture; give one, or lay them out as a sheet")
         codes = faces.all_codes()
-        return to_pil(faces.pictures(codes if editor is None else editor.edit(codes, Edit(edits))))[0]
+        return to_pil(faces.pictures(codes if editor is None else edit(codes, editor, edits)))[0]
     if editor is None:
         if layout.kind == "strip":
             raise LatentEditError("a strip shows strengths, and faces as they are have none; choose sheet or single")

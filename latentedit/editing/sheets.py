@@ -12,7 +12,7 @@ from torch import Tensor
 
 from latentedit.directions.edits import Edit, EditLike, as_edits
 from latentedit.directions.pairs import TagRelations
-from latentedit.editing.editor import Editor, explicit_for, moves_of
+from latentedit.editing.editor import Editor, edit, explicit_for, moves_of
 from latentedit.editing.faces import PreparedFaces
 from latentedit.pictures.grid import balanced, check_size, folded, grid, tile_size
 from latentedit.pictures.images import quantised
@@ -200,7 +200,7 @@ def drawn(faces: PreparedFaces, editor: Editor | None = None, edits: EditLike = 
     found = []
     for rows in faces.batches():
         codes = faces.codes(rows)
-        found.append(quantised(faces.decode(codes if editor is None else editor.edit(codes, edits), rows)).cpu())
+        found.append(quantised(faces.decode(codes if editor is None else edit(codes, editor, edits), rows)).cpu())
     return torch.cat(found)
 
 

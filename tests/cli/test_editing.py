@@ -176,6 +176,8 @@ def test_a_strength_out_of_all_measure_is_said(own: Run) -> None:
     for raw in ("smile=4raw", "smile=8latent"):  # 16 σ both
         assert "smile by +16 is far" in own(*EDIT, "--tag", raw)[2]
     assert "far" not in own(*EDIT, "--tag", "smile=2raw", "--tag", "long_hair=-9")[2]
+    few = ("--judge", "torch:toy:ToyTagger", "--natural", 0, "-n", 4, "--tag", "smile=20")
+    assert "smile by +20 is far outside" in own("evaluate", "rescoring", *TOY, *few)[2]
     for infinite in ("inf", "1e300"):
         assert "finite" in one_error(own(*EDIT, "--tag", "smile", "--strength", infinite, "--quiet"))
 

@@ -10,6 +10,7 @@ from toy import ToyGenerator
 
 from latentedit.directions.bank import DirectionBank
 from latentedit.directions.direction import Direction
+from latentedit.generators.probe import look_at
 
 D = 16
 SLOTS = ("a", "b")
@@ -42,5 +43,5 @@ def lines(path: str, *tags: str, of: ToyGenerator | None = None) -> Path:
         for tag, v in zip(tags, vectors, strict=True)
     ]
     name = "torch:toy:ToyGenerator" if of is None else "torch:others:make"
-    DirectionBank(found, generator_name=name).save(path)
+    DirectionBank(found, generator_name=name, generator_probe=look_at(generator).probe).save(path)  # type: ignore[arg-type]
     return Path(path)
