@@ -14,6 +14,7 @@ from latentedit.cli.terminal import file_size
 from latentedit.errors import LatentEditError
 
 if TYPE_CHECKING:
+    from latentedit.generators import Generator
     from latentedit.samples.expected import Expected
 
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="avatar, gnr:FILE, stylegan2:FILE, nvlabs:FILE, ..., torch:package.module:factory",
 )
-@click.option("--tagger", default="avatar", show_default=True, help=f"{TAGGER_HELP}, or none")
+@click.option("--tagger", help=f"{TAGGER_HELP}, or none  [default: the one that ships for the generator, else none]")
 @how_many(10_200, "samples to have in the end", old="")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="of the first sample")
 @click.option(
@@ -53,7 +54,7 @@ if TYPE_CHECKING:
 @click.option("--force", is_flag=True, help="go on although the disk seems too small")
 @common
 def sample(
-    context: Context, out: Path, generator: str, tagger: str, n: int, seed: int, contents: Path | None,
+    context: Context, out: Path, generator: str, tagger: str | None, n: int, seed: int, contents: Path | None,
     styles_per_content: int, truncation: float, label: int | None, keep_images: bool, images: Path | None, force: bool,
 ) -> None:  # fmt: skip
     """Draw N style codes into OUT (default: samples), decode and tag them.
@@ -61,10 +62,12 @@ def sample(
     The same command goes on where a stopped one ended; a larger -n adds to what is there. With --images, -n may be
     smaller, for pictures of the first N; without -n they are of all that OUT holds.
     """
+    from latentedit import load_generator, load_tagger
     from latentedit import sample as run
 
-    g = context.generator(generator)
-    t = None if tagger == "none" else context.tagger(tagger)
+    g = load_generator(generator, device=context.device)
+    tagger = tagger or _tagger_of(context, g)
+    t = None if tagger == "none" else load_tagger(tagger, device=context.device)
     if images is not None and not _given("n"):
         n = _rows_in(out) or n
     context.kept = lambda: rows_kept(out)
@@ -89,6 +92,17 @@ def sample(
         document["images"] = {"folder": str(images), "pictures": n}
         text += f", pictures of {n} of them in {images}"
     context.result(document, text + most_frequent(counts, "; most frequent: "))
+
+
+def _tagger_of(context: Context, generator: Generator) -> str:
+    """The name of the tagger that ships for a generator, else "none", with a line; no tagger of other pictures."""
+    ships: str = getattr(generator, "default_tagger", "none")
+    if ships == "none":
+        context.say(
+            f"no tagger ships for {generator.id}, so the samples get no tags; name one with --tagger, here or in "
+            "`latentedit tag`"
+        )
+    return ships
 
 
 def _given(parameter: str) -> bool:
@@ -116,6 +130,7 @@ def _check_room(context: Context, expected: Expected, out: Path, images: Path | 
     if images is not None and expected.files:
         wanted += f" and {file_size(expected.pictures)} of pictures in {images}"
         needs.append((images, expected.on_disk))
+    context.say(f"disk: {wanted}")
     taken: dict[int, int] = {}
     for folder, size in needs:
         place = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.exists())
@@ -127,4 +142,3 @@ def _check_room(context: Context, expected: Expected, out: Path, images: Path | 
                 f"the work needs {wanted}, and {file_size(free)} are free at {place}; make room, take a smaller -n, "
                 "or go on with --force"
             )
-    context.say(f"disk: {wanted}")

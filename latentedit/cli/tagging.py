@@ -38,6 +38,7 @@ def tag(
     """Tag stored SAMPLES (default: samples) with another tagger, beside those that are there; or print the tags of
     picture files or of a folder of them.
     """
+    from latentedit import load_tagger
     from latentedit.samples.tagging import tag_pictures
 
     if _are_samples(what):
@@ -47,7 +48,7 @@ def tag(
         return
     if generator is not None or contents is not None:
         raise LatentEditError(f"--generator and --contents are for stored samples, and {what[0]} is none")
-    t = context.tagger(tagger)
+    t = load_tagger(tagger, device=context.device)
     pictures = what[0] if len(what) == 1 else what
     progress = context.progress("tag") if len(what) > 1 or what[0].is_dir() else None
     tagged = tag_pictures(pictures, t, batch_size=context.batch_size, progress=progress)
@@ -76,11 +77,11 @@ def _of_pictures(found: dict[str, dict[str, float]]) -> str:
 
 
 def _tag_samples(context: Context, samples: Path, tagger: str, generator: str | None, contents: Path | None) -> None:
-    from latentedit import open_samples
+    from latentedit import load_tagger, open_samples
     from latentedit import tag as run
 
     stored = open_samples(samples)
-    t = context.tagger(tagger)
+    t = load_tagger(tagger, device=context.device)
     context.kept = lambda: rows_kept(samples, t.id)
     tagged = run(
         stored, _generator(context, stored, generator), t, contents=contents, batch_size=context.batch_size,
@@ -102,9 +103,10 @@ def most_frequent(counts: dict[str, int], title: str) -> str:
 
 
 def _generator(context: Context, stored: Samples, asked: str | None) -> Generator:
+    from latentedit import load_generator
 
     recorded = stored.manifest.generator or ""
-    return context.generator(recorded_generator(asked, recorded, stored.path))
+    return load_generator(recorded_generator(asked, recorded, stored.path), device=context.device)
 
 
 @cli.command("compare-tags")

@@ -144,14 +144,14 @@ def test_disk_is_foretold_within_a_fifth(run, options):
 
 
 def test_what_does_not_fit_on_the_disk_is_refused(run, monkeypatch):
-    sample = ("sample", *TOY, *TOY_TAGGER)
+    sample = ("sample", *TOY, *TOY_TAGGER, "--quiet")
     error = one_error(run(*sample, "-n", 4_000_000_000, "--images", "faces"))
     assert re.search(r"needs about .* TB of pictures in faces, and .* are free at .*--force", error)
     assert not Path("faces").exists() and not list(Path("samples").glob("codes-*"))
     free = shutil.disk_usage(".")._replace(free=10_000)
     with monkeypatch.context() as patch:
         patch.setattr(shutil, "disk_usage", lambda place: free)
-        assert "and 10.0 kB are free" in one_error(run(*sample, "-n", 300, "--quiet"))
+        assert "and 10.0 kB are free" in one_error(run(*sample, "-n", 300))
         assert run(*sample, "-n", 20)[0] == 0  # the control: that fits
         assert run(*sample, "-n", 300, "--force")[0] == 0
     assert len(open_samples("samples")) == 300
@@ -168,3 +168,11 @@ def test_tags_on_no_sample_are_not_called_frequent(run):
     Path("none.csv").write_text("seed,hat\n0,0\n1,0\n")
     assert "; no tag is on any of them" in run("tag", *TOY, "--tagger", "csv:none.csv", "--quiet")[1]
     assert json.loads(run("tag", *TOY, "--tagger", "csv:none.csv", "--quiet", "--json")[1])["tags"] == {"hat": 0}
+
+
+def test_a_generator_that_no_tagger_ships_for_is_not_tagged_by_another_ones(run):
+    code, out, err = run("sample", *TOY, "-n", 4, "--json")
+    assert code == 0 and "no tagger ships for toy:" in err and "name one with --tagger" in err
+    assert json.loads(out)["tags"] == {} and open_samples("samples").taggers == []
+    code, out, err = run("sample", "faces", "-n", 3, "--json", "--quiet")  # the bundled one has its own
+    assert code == 0 and "long_hair" in str(open_samples("faces").tags()) and "no tagger" not in err
