@@ -263,7 +263,7 @@ def decode(
         raise LatentEditError(f"codes of shape {' and '.join(map(str, sorted(shapes)))}; decode one kind at a time")
     faces = Faces(codes=torch.cat([some for _, some in read])[:n], content=content, label=label)
     faces = with_all_contents(context, faces, len(names))
-    out = output.place(file_name(f"decode-{codes[0].resolve().stem}.png"))
+    out = output.place(f"{file_name(f'decode-{codes[0].resolve().stem}')}.png")
     prepared = faces.prepare(load_generator(generator, device=context.device), batch_size=context.batch_size)
     prepared.names = names if len(names) == len(prepared) else names * len(prepared)  # one code with several contents
     drawn = output.write(context, out, prepared)

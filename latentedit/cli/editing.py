@@ -338,7 +338,8 @@ def edit(
     sides = None if rival is None else beside(opened, edits, rival, others)
     strip = output.layout.kind == "strip"
     _say_odd(context, opened, edits, strip=strip)
-    out = output.place(file_name(f"edit-{'-'.join(one.tag for one in edits)}.png"))
+    name = file_name("-".join(["edit", *(one.tag for one in edits)]))
+    out = output.place(f"{name}.png")
     prepared = faces.prepare(opened.generator, batch_size=context.batch_size)
     whole, kind = Edit(edits), kind_of(loaded)
     recipe = Recipe.of(

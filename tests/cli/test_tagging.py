@@ -77,6 +77,9 @@ def test_labels_with_holes_are_fitted_from_the_rows_that_have_them(run, tmp_path
         along = np.corrcoef(codes @ bank[tag].vector.numpy(), codes @ there)[0, 1]
         assert along > 0.98, (tag, along)
     assert bank["hair=long"].params["labelled_rows"] == labelled["hair=long"]
+    code, out, err = run("edit", *TOY, "--tag", "hair=long=2 -hair=none", "-n", 1)
+    assert code == 0 and "+2.00 σ hair=long, -0.67 σ hair=none" in out, (out, err)
+    assert Image.open(next(tmp_path.glob("edit-hair_long-*.png"))).format == "PNG"
 
 
 def test_the_picture_shows_what_they_disagree_on(sampled, tmp_path):
