@@ -71,6 +71,8 @@ class AskedOutput:
             UsageError: options that mean nothing together.
             LatentEditError: a file where a folder is named.
         """
+        from latentedit.pictures.writing import UnknownSuffixError
+
         if self.is_folder and self.strip and self.sheet is None:
             raise click.UsageError("a folder has a picture a face; --strip goes to a file, or name one with --sheet")
         if self.sheet is not None and not self.is_folder:
@@ -78,7 +80,10 @@ class AskedOutput:
         if self.sheet is not None:
             check_place(self.sheet, self.force)
         if self.out is not None and not self.is_folder:
-            check_place(self.out, self.force)
+            try:
+                check_place(self.out, self.force)
+            except UnknownSuffixError as error:
+                raise UnknownSuffixError(f"{error}, or in / for a folder") from error
         elif self.out is not None and self.out.is_file():
             raise LatentEditError(f"{self.out} is a file; name a folder, or a picture as in {self.out}.png")
 

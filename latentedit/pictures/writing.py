@@ -31,6 +31,10 @@ _OPTIONS: dict[str, dict[str, Any]] = {
 }
 
 
+class UnknownSuffixError(LatentEditError):
+    """A file's suffix is that of no picture that can be written."""
+
+
 def suffixes() -> tuple[str, ...]:
     """Suffixes of pictures that can be written here; AVIF depends on how Pillow was built."""
     return tuple(suffix for suffix, name in FORMATS.items() if name != "AVIF" or features.check("avif"))
@@ -40,12 +44,12 @@ def format_of(path: str | Path) -> str:
     """Pillow's name of the format that a file's suffix asks for.
 
     Raises:
-        LatentEditError: a suffix that no picture has, or none.
+        UnknownSuffixError: a suffix that no picture has, or none.
     """
     suffix = Path(path).suffix.lower()
     if suffix not in suffixes():
         came = f"{suffix} is no picture that can be written" if suffix else "it has no suffix"
-        raise LatentEditError(f"{path}: {came}; end its name in {', '.join(suffixes())}")
+        raise UnknownSuffixError(f"{path}: {came}; end its name in {', '.join(suffixes())}")
     return FORMATS[suffix]
 
 

@@ -159,6 +159,7 @@ def test_a_folder_shows_how_far_it_is(drawn: Run) -> None:
         (("--seeds", "1,2", "--codes", "a.npy"), "--seeds and --codes"),
         (("--seeds", "one"), "3,7,12-15"),
         (("--out", "lines.safetensors/"), "is a file"),
+        (("--out", "smiles.v2"), "or in / for a folder"),
     ],
 )
 def test_what_does_not_go_together(drawn: Run, options: tuple[str, ...], words: str) -> None:
