@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 import pytest
 from commands import TOY, one_error
+from made_directions import lines
 from places import ROOT
 
 from latentedit.cli import cli
@@ -36,14 +37,15 @@ def test_n_is_how_many_everywhere_and_old_spellings_are_hidden():
 
 
 def test_old_spellings_go_on_working_with_a_line(run):
-    assert run("fit-directions", "none", *TOY, "--finder", "sefa", "--quiet")[0] == 0
-    edit = ("edit", *TOY, "--tag", "sefa_00", "--quiet", "--json", "--force", "--out", "e.png")
-    code, new, err = run(*edit, "-n", 2)
-    assert (code, err) == (0, "")
+    lines("mine.safetensors", "smile")
+    mine = ("--directions", "mine.safetensors", "--tag", "smile")
+    edit = ("edit", *TOY, *mine, "--quiet", "--json", "--force", "--out", "e.png")
+    code, new, said = run(*edit, "-n", 2)
+    assert code == 0 and "--count" not in said
     picture = Path("e.png").read_bytes()
     code, old, err = run(*edit, "--count", 2)
     assert (code, old) == (0, new) and Path("e.png").read_bytes() == picture
-    assert err == "--count is called -n now; the old spelling goes with 1.0\n"
+    assert err == f"--count is called -n now; the old spelling goes with 1.0\n{said}"
     code, _, err = run(*edit, "--count", 0)
     assert code == 2 and "--count" in err
 
@@ -86,7 +88,7 @@ class Stopping(ToyTagger):
 @pytest.mark.parametrize(
     ("command", "kept"),
     [
-        (("evaluate", "rescoring", "-n", 4, "--natural", 0, "--judge"), "nothing is kept"),
+        (("evaluate", "rescoring", "--directions", "mine.safetensors", "-n", 4, "--judge"), "nothing is kept"),
         (("sample", "s", *TOY, "-n", 4, "--tagger"), "no rows are kept in s yet"),
         (("tag", "few", *TOY, "--tagger"), "no rows are kept in few yet"),
     ],
@@ -94,16 +96,15 @@ class Stopping(ToyTagger):
 def test_ctrl_c_says_what_is_kept(run, monkeypatch, command, kept):
     Path("stopping.py").write_text(STOPPING)
     monkeypatch.delitem(sys.modules, "stopping", raising=False)
-    assert run("fit-directions", "none", *TOY, "--finder", "sefa", "--quiet")[0] == 0
+    lines("mine.safetensors", "smile")
     assert run("sample", "few", *TOY, "--tagger", "none", "-n", 3, "--quiet")[0] == 0
     more = TOY if command[0] == "evaluate" else ()
     code, out, err = run(*command, "torch:stopping:Stopping", *more, "--quiet")
-    assert (code, out, err) == (130, "", f"error: interrupted; {kept}\n")
+    assert (code, out) == (130, "") and err.splitlines()[-1] == f"error: interrupted; {kept}"
 
 
 def test_a_missing_file_is_called_missing(run):
     for command, missing in (
-        (("edit", "--directions", "shipped", "--tag", "smile", "--pairs", "no.toml"), "no.toml"),
         (("evaluate", "study", "no.toml"), "no.toml"),
         (("tag", "no.png", "--tagger", "torch:toy:ToyTagger"), "no.png"),
         (("info", "no.safetensors"), "no.safetensors"),

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from commands import TOY
+from made_directions import lines
 from places import ROOT
 
 import latentedit as le
@@ -27,12 +28,13 @@ print(json.dumps(found | {"torch": "torch" in sys.modules}))
 
 
 def test_names_tags_and_files_complete_without_torch(run, tmp_path):
-    assert run("fit-directions", "none", *TOY, "--finder", "sefa?k=3", "--quiet")[0] == 0
+    lines("directions/mine.safetensors", "short_hair", "smile", "smoke")
     assert run("sample", *TOY, "--tagger", "torch:toy:ToyTagger", "-n", 3, "--quiet")[0] == 0
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     asked = [
         "latentedit sa", "latentedit sample --generator st", "latentedit evaluate curves --judge ju",
-        "latentedit fit-directions --finder l", "latentedit edit --tag sefa_00=2,se", "latentedit edit --directions d",
+        "latentedit fit-directions --finder l", "latentedit edit --tag short_hair=2,sm",
+        "latentedit edit --directions d",
         "latentedit fit-directions --tag red", f"latentedit edit --directions {shipped_lines()} --tag lon",
     ]  # fmt: skip
     done = subprocess.run(
@@ -42,7 +44,8 @@ def test_names_tags_and_files_complete_without_torch(run, tmp_path):
     assert not found.pop("torch")
     assert list(found.values()) == [
         ["sample"], ["stylegan2:"], ["judge:"], ["lasso", "linear"],
-        [f"sefa_00=2,sefa_0{i}" for i in range(3)], ["directions/sefa.safetensors"], ["red_hair"], ["long_hair"],
+        [f"short_hair=2,{tag}" for tag in ("smile", "smoke")], ["directions/mine.safetensors"], ["red_hair"],
+        ["long_hair"],
     ]  # fmt: skip
 
 

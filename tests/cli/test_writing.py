@@ -82,8 +82,10 @@ def test_a_full_disk_is_one_line_whichever_library_writes(fitted):
     }
     for what, command in commands.items():
         with full_disk():
-            result = fitted(*command, *(() if command[0] == "convert" else ("--quiet",)))
-        assert "cannot write" in one_error(result) and "make room" in result[2], (what, result)
+            code, out, err = fitted(*command, *(() if command[0] == "convert" else ("--quiet",)))
+        assert (code, out) == (1, "") and "Traceback" not in err, (what, err)
+        said = err.splitlines()[-1]
+        assert said.startswith("error: cannot write") and "make room" in said, (what, err)
     left = [path for path in sorted(Path().rglob("*")) if path not in before]
     assert [path.name for path in left if path.is_file()] == [], left
 
