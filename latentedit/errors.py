@@ -31,3 +31,11 @@ class UnsafeFileError(DamagedFileError):
 
 class MismatchError(LatentEditError):
     """Things that do not belong together, such as directions of one generator and codes of another."""
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out, of whatever device: torch has a type of its own only for some."""
+    said = ("out of memory", "not enough memory", "can't allocate memory", "ALLOC_FAILED")
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in said)

@@ -24,7 +24,7 @@ from urllib.parse import parse_qsl
 import torch
 from torch import Tensor, nn
 
-from latentedit.errors import LatentEditError, UnknownNameError
+from latentedit.errors import LatentEditError, UnknownNameError, out_of_memory
 
 _KEYWORDS = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
@@ -156,9 +156,9 @@ class Supplied:
         """Turns what the user's code raises into one line, and the original stays its cause."""
         try:
             yield
-        except (LatentEditError, torch.OutOfMemoryError):
-            raise
         except Exception as error:
+            if isinstance(error, LatentEditError) or out_of_memory(error):
+                raise
             raise self.error(f"{what} raised {_one_line(error)}") from error
 
     def get(self, name: str, default: Any = None) -> Any:

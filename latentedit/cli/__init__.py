@@ -30,7 +30,7 @@ from latentedit.cli import (  # noqa: F401  (they add their commands)
 )
 from latentedit.cli.common import Interrupted, cli
 from latentedit.cli.terminal import speak_any_code_page
-from latentedit.errors import LatentEditError
+from latentedit.errors import LatentEditError, out_of_memory
 
 INTERRUPTED = 130
 
@@ -71,8 +71,10 @@ def main() -> None:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(1) from None
-    except MemoryError:
-        _fail("out of memory; try a smaller --batch-size")
+    except (MemoryError, RuntimeError) as error:
+        if not out_of_memory(error):
+            raise
+        _fail("out of memory; try a smaller --batch-size, or another --device")
     except OSError as error:
         place = f" {error.filename}" if error.filename else ""
         _fail(f"cannot use{place}: {error.strerror or error}")

@@ -8,8 +8,9 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -17,6 +18,17 @@ from latentedit import __version__
 from latentedit.cli.settings import Command, defaults, from_settings, read_settings
 from latentedit.cli.terminal import Progress
 from latentedit.errors import LatentEditError
+
+if TYPE_CHECKING:
+    import torch
+
+    from latentedit.generators import Generator
+    from latentedit.taggers import Tagger
+
+
+T = TypeVar("T")
+AUTO = "auto"
+DTYPES = ("float32", "float16", "bfloat16")
 
 
 class Interrupted(LatentEditError):
@@ -31,17 +43,15 @@ class Context:
     """What every command shares: device, batch size, and how to speak.
 
     Attributes:
+        dtype_name: of what generators decode in, as torch calls it.
         kept: says what is kept when Ctrl-C ends the command; a command that keeps something sets another one.
     """
 
-    def __init__(self, device: str, batch_size: int, threads: int | None, as_json: bool, quiet: bool) -> None:
-        self.device, self.batch_size, self.threads, self.as_json, self.quiet = (
-            device,
-            batch_size,
-            threads,
-            as_json,
-            quiet,
-        )
+    def __init__(
+        self, device: str, dtype: str, batch_size: int, threads: int | None, as_json: bool, quiet: bool
+    ) -> None:
+        self._device, self.dtype_name, self.batch_size, self.threads = device, dtype, batch_size, threads
+        self.as_json, self.quiet, self._chosen = as_json, quiet, device == AUTO
         self._hints: list[str] = []
         self.kept: Callable[[], str] = _nothing
 
@@ -51,11 +61,56 @@ class Context:
 
         if self.threads is not None:
             torch.set_num_threads(self.threads)
+        coarse = self.dtype_name != "float32"  # else float32 is what it says, on CUDA too
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = coarse
+        if self._device != AUTO and (reason := _unusable(self._device)):
+            raise LatentEditError(f"device {self._device!r} cannot be used: {reason}; cpu always works")
+
+    @property
+    def device(self) -> str:
+        """As torch names it; ``auto`` is chosen, and said, when a command first asks."""
+        if self._device == AUTO:
+            self._device = _fastest(self.say)
+        return self._device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What generators decode in."""
+        import torch
+
+        found: torch.dtype = getattr(torch, self.dtype_name)
+        return found
+
+    def generator(self, name: str) -> Generator:
+        """The generator of that name, on the device and in the dtype that were asked for.
+
+        Raises:
+            LatentEditError: it cannot be loaded.
+        """
+        from latentedit import load_generator
+
+        return self._placed(partial(load_generator, name, dtype=self.dtype), name)
+
+    def tagger(self, name: str) -> Tagger:
+        """The tagger of that name, on the device that was asked for.
+
+        Raises:
+            LatentEditError: it cannot be loaded.
+        """
+        from latentedit import load_tagger
+
+        return self._placed(partial(load_tagger, name), name)
+
+    def _placed(self, load: Callable[..., T], name: str) -> T:
+        """Loaded on the device; on the processor where the device was our choice and does not do."""
         try:
-            torch.empty(0, device=self.device)
-        except (RuntimeError, AssertionError) as error:
-            reason = str(error).splitlines()[0]
-            raise LatentEditError(f"device {self.device!r} cannot be used: {reason}; cpu always works") from error
+            return load(device=self.device)
+        except LatentEditError as error:
+            if not self._chosen or self.device == "cpu":
+                raise
+            found = load(device="cpu")  # or that is the error
+            self.say(f"{name} is on the processor: {error}")
+            return found
 
     def say(self, text: str) -> None:
         """A line for people, on stderr."""
@@ -81,12 +136,40 @@ class Context:
         return None if self.quiet else Progress(what)
 
 
+def _fastest(say: Callable[[str], None]) -> str:
+    """The device that is likely to be fastest: CUDA or an Apple GPU where torch finds one that works."""
+    import torch
+
+    found = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    for device in (name for name, there in found.items() if there):
+        name = f"{torch.cuda.get_device_name()} (cuda)" if device == "cuda" else "the Apple GPU (mps)"
+        if reason := _unusable(device):
+            say(f"{name} cannot be used: {reason}; computing on the processor")
+            continue
+        say(f"computing on {name}; --device cpu is the processor")
+        return device
+    return "cpu"
+
+
+def _unusable(device: str) -> str:
+    """Why a device cannot be used; empty when it can."""
+    import torch
+
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        return str(error).splitlines()[0]
+    return ""
+
+
 def common(command: Callable[..., Any]) -> Callable[..., Any]:
     """The options that every working command takes, handed over as one Context."""
 
     @functools.wraps(command)
-    def wrapper(device: str, batch_size: int, threads: int | None, as_json: bool, quiet: bool, **rest: Any) -> Any:
-        context = Context(device, batch_size, threads, as_json, quiet)
+    def wrapper(
+        device: str, dtype: str, batch_size: int, threads: int | None, as_json: bool, quiet: bool, **rest: Any
+    ) -> Any:
+        context = Context(device, dtype, batch_size, threads, as_json, quiet)
         try:
             context.prepare()
             return command(context, **rest)
@@ -94,14 +177,21 @@ def common(command: Callable[..., Any]) -> Callable[..., Any]:
             raise Interrupted(context.kept()) from None
 
     options = [
-        click.option("--device", default="cpu", show_default=True, help="as in torch: cpu, cuda, cuda:1, mps"),
+        click.option(
+            "--device", default=AUTO, show_default=True,
+            help="as in torch: cpu, cuda, cuda:1, mps; auto is a GPU where torch finds one",
+        ),
+        click.option(
+            "--dtype", type=click.Choice(DTYPES), default="float32", show_default=True,
+            help="what generators decode in; the shorter ones are for a GPU: faster, less exact",
+        ),
         click.option(
             "--batch-size", type=click.IntRange(1), default=32, show_default=True, help="pictures decoded at once"
         ),
         click.option("--threads", type=click.IntRange(1), help="of the processor; torch decides when not given"),
         click.option("--json", "as_json", is_flag=True, help="print one JSON document"),
         click.option("--quiet", is_flag=True, help="no progress"),
-    ]
+    ]  # fmt: skip
     for option in reversed(options):
         wrapper = option(wrapper)
     return wrapper

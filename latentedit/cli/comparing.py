@@ -69,7 +69,9 @@ def compare(
     beside = out.with_suffix(".json")
     check_place(out, force)
     refuse_existing(beside, force)
-    from latentedit import Faces, __version__, load_generator
+    from latentedit import Faces, __version__
+    from latentedit.directions.evidence import chance_line
+    from latentedit.editing.editor import lines_of
     from latentedit.editing.editors import kind_of, open_editor
     from latentedit.editing.sheets import editors_sheet
     from latentedit.files import atomic_write, jsonable, sha256_of
@@ -80,7 +82,7 @@ def compare(
 
     editors = dict(zip(unique_names(files), map(open_editor, files), strict=True))
     recorded = next((editor.generator_name for editor in editors.values() if editor.generator_name), "")
-    g = load_generator(recorded_generator(generator, recorded, files[0]) or "avatar", device=context.device)
+    g = context.generator(recorded_generator(generator, recorded, files[0]) or "avatar")
     judged = load_judge(context, g, editors.values(), judge)
     tagger = judged.tagger
     first, *rest = editors.values()
@@ -93,6 +95,9 @@ def compare(
         raise LatentEditError(
             f"{', '.join(editors)} have no tag in common that {tagger.id} measures; name one with --tag"
         )
+    for name, editor in editors.items():
+        if line := chance_line(lines_of(editor, chosen)):
+            context.say(f"{name}: {line}")
     folder = contents or getattr(g, "default_test_contents", None)
     bars: dict[str, Progress] = {}
 

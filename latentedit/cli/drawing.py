@@ -255,7 +255,6 @@ def decode(
     output.check()
     import torch
 
-    from latentedit import load_generator
     from latentedit.directions.formats import read_named_codes
     from latentedit.editing.faces import Faces
     from latentedit.files import file_name
@@ -269,7 +268,7 @@ def decode(
     faces = Faces(codes=torch.cat([some for _, some in read])[:n], content=content, label=label)
     faces = with_all_contents(context, faces, len(names))
     out = output.place(f"{file_name(f'decode-{codes[0].resolve().stem}')}.png")
-    prepared = faces.prepare(load_generator(generator, device=context.device), batch_size=context.batch_size)
+    prepared = faces.prepare(context.generator(generator), batch_size=context.batch_size)
     prepared.names = names if len(names) == len(prepared) else names * len(prepared)  # one code with several contents
     drawn = output.write(context, out, prepared)
     context.result(drawn.document, f"{drawn} ({len(prepared)} codes, {generator})")

@@ -151,7 +151,7 @@ class AskedEditor:
         Raises:
             LatentEditError: one cannot be loaded, or they do not fit each other.
         """
-        from latentedit import DirectionBank, load_default, load_generator
+        from latentedit import DirectionBank, load_default
         from latentedit.editing.editors import newest_editor
         from latentedit.editing.ingredients import SHIPPED
         from latentedit.editing.recipe import editor_file
@@ -159,10 +159,10 @@ class AskedEditor:
         if self.directions is not None or self.prior is not None:
             opened = self._named(context)
         else:
-            asked = None if self.generator is None else load_generator(self.generator, device=context.device)
+            asked = None if self.generator is None else context.generator(self.generator)
             newest = newest_editor(OWN, asked, say=context.say)
             if newest is None:
-                generator = asked or load_generator("avatar", device=context.device)
+                generator = asked or context.generator("avatar")
                 best = load_default(generator)
                 return Opened(generator, best, SHIPPED, (editor_file(SHIPPED, best),), self.generator or "avatar")
             editor, path = newest
@@ -193,7 +193,7 @@ class AskedEditor:
 
     def _named(self, context: Context) -> Opened:
         """What ``--directions`` and ``--prior`` name: files, or what ships."""
-        from latentedit import DirectionBank, Prior, load_generator
+        from latentedit import DirectionBank, Prior
         from latentedit.editing.editors import open_editor, settle
         from latentedit.editing.ingredients import SHIPPED
         from latentedit.editing.recipe import editor_file
@@ -205,7 +205,7 @@ class AskedEditor:
             generator, name = self._generator_of(editor, path, context)
         else:
             name = self.generator or "avatar"
-            generator = load_generator(name, device=context.device)
+            generator = context.generator(name)
         asked = ((self.directions, DirectionBank.load_default), (self.prior, Prior.load_default))
         found = [read.get(path) or ships(generator) for path, ships in asked if path is not None]
         where = " and ".join(dict.fromkeys(map(str, named)))
@@ -220,10 +220,9 @@ class AskedEditor:
 
         Another than the editor's is refused.
         """
-        from latentedit import load_generator
 
         name = recorded_generator(self.generator, editor.generator_name, path) or "avatar"
-        generator = asked or load_generator(name, device=context.device)
+        generator = asked or context.generator(name)
         if not self.allow_other_generator:
             try:
                 editor.check_generator(generator)
@@ -345,6 +344,7 @@ def edit(
     recipe = Recipe.of(
         whole, prepared, loaded, [*opened.files, *(rival.files if rival else ()), *kept], generator=opened.name,
         told=told, layout=output.layout, against=Edit(others) if rival else None, device=context.device,
+        dtype=context.dtype_name,
     )  # fmt: skip
     written = output.write(
         context, out, prepared, loaded, edits, by=opened.by, sides=sides, text={KEY: recipe.to_json()},

@@ -89,11 +89,10 @@ def convert(
       projector      .pt           codes of rosinality's projector (read only)
     """
     refuse_existing(target, force)
-    from latentedit import load_generator
     from latentedit.directions.formats import convert_file
 
     done = convert_file(
-        source, target, generator=load_generator(generator, device=context.device) if generator else None,
+        source, target, generator=context.generator(generator) if generator else None,
         tags=tags or None, source_format=source_format, target_format=target_format, rows=rows,
         generator_name=generator or "",
     )  # fmt: skip

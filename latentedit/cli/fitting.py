@@ -53,14 +53,14 @@ def fit_directions(
     Ratings and tags of how a picture is framed, signed or scanned are dropped, unless --tag or --keep-tag names them.
     """
     from latentedit import fit_directions as run
-    from latentedit import load_generator, open_samples
+    from latentedit import open_samples
     from latentedit.directions import resolve_finder
 
     resolve_finder(finder)
     out = out or Path("directions") / f"{finder.partition('?')[0]}.safetensors"
     refuse_existing(out, force)
     if generator is not None and not samples.exists():
-        source: Any = load_generator(generator, device=context.device)
+        source: Any = context.generator(generator)
         bank = run(source, finder=finder, progress=context.progress("fit"))
         bank.generator_name = generator
     else:
@@ -69,7 +69,7 @@ def fit_directions(
         g = None
         if resolve_finder(finder).needs == "weights":
             name = recorded_generator(generator, source.manifest.generator, samples)
-            g = load_generator(name, device=context.device)
+            g = context.generator(name)
         bank = run(
             source,
             finder=finder,

@@ -49,7 +49,7 @@ def fit_prior(
     Minutes on two cores. The same command goes on where a stopped one ended.
     """
     refuse_existing(out, force)
-    from latentedit import Prior, load_generator, open_samples
+    from latentedit import Prior, open_samples
     from latentedit.generators.probe import probe_of
     from latentedit.prior.fitting import PriorRecipe, forget, is_begun
 
@@ -62,7 +62,7 @@ def fit_prior(
         tags = meant(tags, stored, tagger)
         name = recorded_generator(generator, stored.manifest.generator or "", samples)
     if name:
-        loaded = load_generator(name, device=context.device)
+        loaded = context.generator(name)
         if stored is not None:
             stored.check_generator(loaded.id, probe=probe_of(loaded))
     _say_plan(context, stored, loaded, tags, tagger, recipe)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from latentedit.cli.common import Context, recorded_generator
+from latentedit.cli.common import DTYPES, Context, recorded_generator
 from latentedit.cli.drawing import AskedOutput
 from latentedit.cli.faces import AskedFaces, with_all_contents
 
@@ -31,16 +31,17 @@ def repeated_editor(recipe: Recipe, asked: AskedEditor, context: Context) -> Ope
     Raises:
         LatentEditError: a file that is nowhere or was changed, or a generator that is code and was not typed.
     """
-    from latentedit import load_generator
     from latentedit.cli.editing import Opened
 
     given = asked.generator if typed("generator") or asked.generator == recipe.generator else None
     if recipe.device.partition(":")[0] != str(context.device).partition(":")[0]:
         context.say(f"the recipe is of the device {recipe.device}; pictures of {context.device} differ by up to 1e-5")
+    if not typed("dtype") and recipe.dtype in DTYPES:
+        context.dtype_name = recipe.dtype
     name = recorded_generator(given, recipe.generator, recipe.file or Path("the recipe"))
     if asked.directions is not None or asked.prior is not None:
         return replace(asked, generator=name).load(context)
-    generator = load_generator(name, device=context.device)
+    generator = context.generator(name)
     if given is None:
         recipe.check_generator(generator)
     editor = recipe.open_editor()

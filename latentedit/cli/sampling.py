@@ -62,12 +62,11 @@ def sample(
     The same command goes on where a stopped one ended; a larger -n adds to what is there. With --images, -n may be
     smaller, for pictures of the first N; without -n they are of all that OUT holds.
     """
-    from latentedit import load_generator, load_tagger
     from latentedit import sample as run
 
-    g = load_generator(generator, device=context.device)
+    g = context.generator(generator)
     tagger = tagger or _tagger_of(context, g)
-    t = None if tagger == "none" else load_tagger(tagger, device=context.device)
+    t = None if tagger == "none" else context.tagger(tagger)
     if images is not None and not _given("n"):
         n = _rows_in(out) or n
     context.kept = lambda: rows_kept(out)

@@ -32,7 +32,7 @@ def demo(context: Context, place: Path | None, out: Path, n: int) -> None:
 
     only_one_in(out)
     context.kept = lambda: f"{rows_kept(out / 'samples')}; demo measures anew"
-    report = run(out, n=n, device=context.device, batch_size=context.batch_size, progress=progress)
+    report = run(out, n=n, device=context.device, dtype=context.dtype, batch_size=context.batch_size, progress=progress)
     context.result({"report": str(report)}, f"wrote {report}; open it in a browser")
 
 
@@ -80,7 +80,7 @@ def study(
     if pictures is not None:
         asked = asked.with_pictures(pictures)
     if plan:
-        steps = timed(Study(asked, None, device=context.device, batch_size=context.batch_size))
+        steps = timed(Study(asked, None, device=context.device, dtype=context.dtype, batch_size=context.batch_size))
         rows = [[s.name, str(s.pictures), f"{s.seconds / 60:.1f} min"] for s in steps]
         pictures_in_all, seconds = sum(s.pictures for s in steps), sum(s.seconds for s in steps)
         rows.append(["all", str(pictures_in_all), f"{seconds / 60:.1f} min"])
@@ -95,7 +95,9 @@ def study(
             bars.setdefault(step, Progress(step))(done, total)
 
     context.kept = lambda: f"what is finished is kept in {out}; {GOES_ON}"
-    results = run(asked, out, device=context.device, batch_size=context.batch_size, progress=progress)
+    results = run(
+        asked, out, device=context.device, dtype=context.dtype, batch_size=context.batch_size, progress=progress
+    )
     judged = results.provenance["judge"]
     context.say(f"judge: {judged['name']} ({judged['id']})")
     lines = []

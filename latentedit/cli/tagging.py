@@ -38,7 +38,6 @@ def tag(
     """Tag stored SAMPLES (default: samples) with another tagger, beside those that are there; or print the tags of
     picture files or of a folder of them.
     """
-    from latentedit import load_tagger
     from latentedit.samples.tagging import tag_pictures
 
     if _are_samples(what):
@@ -48,7 +47,7 @@ def tag(
         return
     if generator is not None or contents is not None:
         raise LatentEditError(f"--generator and --contents are for stored samples, and {what[0]} is none")
-    t = load_tagger(tagger, device=context.device)
+    t = context.tagger(tagger)
     pictures = what[0] if len(what) == 1 else what
     progress = context.progress("tag") if len(what) > 1 or what[0].is_dir() else None
     tagged = tag_pictures(pictures, t, batch_size=context.batch_size, progress=progress)
@@ -77,11 +76,11 @@ def _of_pictures(found: dict[str, dict[str, float]]) -> str:
 
 
 def _tag_samples(context: Context, samples: Path, tagger: str, generator: str | None, contents: Path | None) -> None:
-    from latentedit import load_tagger, open_samples
+    from latentedit import open_samples
     from latentedit import tag as run
 
     stored = open_samples(samples)
-    t = load_tagger(tagger, device=context.device)
+    t = context.tagger(tagger)
     context.kept = lambda: rows_kept(samples, t.id)
     tagged = run(
         stored, _generator(context, stored, generator), t, contents=contents, batch_size=context.batch_size,
@@ -103,10 +102,9 @@ def most_frequent(counts: dict[str, int], title: str) -> str:
 
 
 def _generator(context: Context, stored: Samples, asked: str | None) -> Generator:
-    from latentedit import load_generator
 
     recorded = stored.manifest.generator or ""
-    return load_generator(recorded_generator(asked, recorded, stored.path), device=context.device)
+    return context.generator(recorded_generator(asked, recorded, stored.path))
 
 
 @cli.command("compare-tags")

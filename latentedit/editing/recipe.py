@@ -23,6 +23,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from PIL import Image
 
 from latentedit import __version__
@@ -185,7 +186,8 @@ class Recipe:
                 f"the recipe is of {self.generator}, which is code; load it yourself, or say that you want it: "
                 f"--generator '{self.generator}'"
             )
-        generator = load_generator(self.generator, device=device)
+        short = {"float16": torch.float16, "bfloat16": torch.bfloat16}
+        generator = load_generator(self.generator, device=device, dtype=short.get(self.dtype, torch.float32))
         self.check_generator(generator)
         return generator
 

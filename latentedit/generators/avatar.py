@@ -53,6 +53,10 @@ class AvatarGenerator(Shown):
             copy.deepcopy(part).to("cpu", torch.float64).requires_grad_(False)
             for part in (networks.flow, networks.styler)
         )
+        convs = [*networks.decoder.convs, networks.decoder.to_rgb]
+        # These decide codes and directions, which are the same whatever the pictures are computed in.
+        self._style_weights = [conv.affine.weight.detach().to(device, torch.float32, copy=True) for conv in convs]
+        self._mean = networks.mean_code.detach().to(device, torch.float32, copy=True)
         self.networks = networks.to(device, dtype).eval().requires_grad_(False)
 
     @property
@@ -103,8 +107,8 @@ class AvatarGenerator(Shown):
             raise LatentEditError("the avatar generator has no labels; leave the label out (--label)")
         if z.ndim != 2 or z.shape[1] != self.z_dim:
             raise LatentEditError(f"z has shape {tuple(z.shape)}; this generator takes (n, {self.z_dim})")
-        codes = self._styler(self._flow(z.to("cpu", torch.float64))).float().to(self._device)
-        return truncate(codes, self.networks.mean_code.float(), truncation, truncation_layers, len(self.layers))
+        codes = self._styler(self._flow(z.cpu().double())).float().to(self._device)
+        return truncate(codes, self._mean, truncation, truncation_layers, len(self.layers))
 
     @torch.inference_mode()
     def map_quickly(self, z: Tensor, *, label: int | None = None, truncation: float = 1.0) -> Tensor:
@@ -112,7 +116,7 @@ class AvatarGenerator(Shown):
         if label is not None:
             raise LatentEditError("the avatar generator has no labels; leave the label out (--label)")
         codes = self.networks.styler(self.networks.flow(z.to(self._device, self._dtype))).float()
-        return truncate(codes, self.networks.mean_code.float(), truncation, None, len(self.layers))
+        return truncate(codes, self._mean, truncation, None, len(self.layers))
 
     def sample_codes(self, seeds: Sequence[int], *, label: int | None = None, truncation: float = 1.0) -> Tensor:
         """Style codes (n, 64) float32 of seeds."""
@@ -144,12 +148,11 @@ class AvatarGenerator(Shown):
         pose = self.networks.pose_encoder(images).float()
         upright = network.warp(images.float(), network.invert(network.affine(pose)), network.CANONICAL)
         identity, _ = self.networks.style_encoder(upright.to(self._dtype))
-        return pose, self._flow(identity.to("cpu", torch.float64), backward=True).float().to(self._device)
+        return pose, self._flow(identity.cpu().double(), backward=True).float().to(self._device)
 
     def style_weights(self) -> dict[str, Tensor]:
         """Weights (m, 64) of every slot's affine layer, in slot order."""
-        convs = [*self.networks.decoder.convs, self.networks.decoder.to_rgb]
-        return {name: conv.affine.weight.float().clone() for name, conv in zip(self.layers, convs, strict=True)}
+        return {name: weight.clone() for name, weight in zip(self.layers, self._style_weights, strict=True)}
 
 
 def load(argument: str, options: dict[str, str], *, device: torch.device, dtype: torch.dtype) -> AvatarGenerator:

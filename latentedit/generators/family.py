@@ -56,12 +56,12 @@ class FileGenerator(Shown):
         self._style_weights = {name: w.detach().float().clone() for name, w in network.style_weights().items()}
         mapping = network.mapping
         self._mapping = copy.deepcopy(mapping).double() if isinstance(mapping, nn.Module) else mapping
+        self._means: dict[int | None, Tensor] = {}
+        if network.mean is not None:  # before it is rounded to another type: codes are the same in all of them
+            self._means[None] = network.mean.detach().cpu().double()
         network.to(device, dtype)
         if network.channels_last and channels_last_pays(device, dtype):
             network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self._means: dict[int | None, Tensor] = {}
-        if network.mean is not None:
-            self._means[None] = network.mean.detach().cpu().double()
 
     @torch.inference_mode()
     def map(
@@ -133,7 +133,7 @@ class FileGenerator(Shown):
     def _mapped(self, z: Tensor, label: int | None) -> Tensor:
         """z to codes (n, dim) float64 on the processor."""
         one_hot = self._one_hot(label, len(z))
-        return self._mapping(z.to("cpu", torch.float64), None if self.network.label_in_decoder else one_hot)
+        return self._mapping(z.cpu().double(), None if self.network.label_in_decoder else one_hot)
 
     def _mean(self, label: int | None) -> Tensor:
         """Mean code (dim,) float64: the file's, else of many seeds."""

@@ -27,6 +27,7 @@ from latentedit.errors import LatentEditError, MismatchError
 from latentedit.generators import Generator
 from latentedit.metrics.features import DEFAULT_FEATURES, FeatureNetwork, load_features
 from latentedit.metrics.intervals import Estimate, difference_of_means, in_turn
+from latentedit.pictures.pieces import in_pieces
 from latentedit.samples.fill import checked_scores
 from latentedit.taggers import Tagger
 from latentedit.taggers.base import thresholds_of
@@ -278,7 +279,8 @@ def checked_features(name: str, network: Network, images: Tensor) -> np.ndarray:
     Raises:
         LatentEditError: the network gives another shape, or values that are not finite.
     """
-    found = network(images)
+    owner = getattr(network, "__self__", network)  # of a method its network
+    found = in_pieces(lambda rows: network(images[rows]), len(images), owner)
     if found.ndim != 2 or len(found) != len(images) or not torch.isfinite(found).all():
         raise LatentEditError(
             f"{name} gave features of shape {tuple(found.shape)} for {len(images)} pictures, or values that are not "

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from latentedit.metrics.features.base import FeatureNetwork
+from latentedit.metrics.features.base import FeatureNetwork, features_of
 
 PIXELS = "pixels"
 SIDE = 64
@@ -20,7 +20,7 @@ def embedded(images: Tensor, network: FeatureNetwork | None = None) -> np.ndarra
     pixels.
     """
     if network is not None:
-        features: np.ndarray = network.features(images).float().cpu().numpy()
+        features: np.ndarray = features_of(network, images).float().cpu().numpy()
         return features
     shown = images.float().clamp(-1, 1)
     if max(shown.shape[2:]) > SIDE:

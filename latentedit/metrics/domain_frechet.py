@@ -20,7 +20,7 @@ from torch import Tensor
 from latentedit.errors import LatentEditError
 from latentedit.generators import Generator
 from latentedit.metrics.augmentation import augment
-from latentedit.metrics.features.base import FeatureNetwork
+from latentedit.metrics.features.base import FeatureNetwork, features_of
 from latentedit.metrics.frechet_distance import FrechetStatistics
 from latentedit.metrics.intervals import Estimate, estimate
 from latentedit.samples.fill import decode
@@ -101,7 +101,7 @@ def dfid_of_picture(
         content = encode(augment(picture, copies, seed=seed, index=index))[0]
         for name, move in moves.items():
             images = decode(generator, move(codes), content=content, noise="stored", names=names)
-            found[name].update(network.features(images))
+            found[name].update(features_of(network, images))
             if found[name].dim != target.dim:
                 raise LatentEditError(
                     f"{network.id} makes {found[name].dim} features and the target has {target.dim}; "

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from latentedit.editing.faces import PreparedFaces
 from latentedit.generators import Generator
-from latentedit.metrics.features.base import FeatureNetwork
+from latentedit.metrics.features.base import FeatureNetwork, features_of
 from latentedit.metrics.perceptual import diversity, embed
 from latentedit.samples.contents import Contents
 from latentedit.samples.fill import decode
@@ -57,7 +57,7 @@ def features_of_moves(
     done, total = 0, len(faces) * (1 + len(moves))
     for name, rows, images in iter_moved(faces, moves):
         if network is not None:
-            found.setdefault(name, []).append(network.features(images).float().cpu().numpy())
+            found.setdefault(name, []).append(features_of(network, images).float().cpu().numpy())
         if perceptual is not None:
             embedded = embed(images, perceptual)
             if name == ORIGINAL:
@@ -121,7 +121,7 @@ def features_of_pictures(
         batch = [pictures[i] for i in range(start, min(start + batch_size, len(pictures)))]
         alike = len({picture.shape for picture in batch}) == 1
         for part in [torch.stack(batch)] if alike else [picture[None] for picture in batch]:
-            found.append(network.features(part).float().cpu().numpy())
+            found.append(features_of(network, part).float().cpu().numpy())
         if progress:
             progress(start + len(batch), len(pictures))
     return np.concatenate(found)

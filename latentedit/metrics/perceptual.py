@@ -12,12 +12,20 @@ from torch import Tensor
 
 from latentedit.errors import LatentEditError
 from latentedit.metrics.features import DEFAULT_FEATURES, FeatureNetwork, load_features
+from latentedit.pictures.pieces import in_pieces
 
 _EPSILON = 1e-10
 
 
 def embed(images: Tensor, network: FeatureNetwork) -> Tensor:
-    """Pictures (n, 3, H, W) in [-1, 1] to vectors (n, D) float32 whose squared distances are perceptual ones."""
+    """Pictures (n, 3, H, W) in [-1, 1] to vectors (n, D) float32 whose squared distances are perceptual ones.
+
+    Of fewer pictures at once where memory runs out.
+    """
+    return in_pieces(lambda rows: _embed(images[rows], network), len(images), network)
+
+
+def _embed(images: Tensor, network: FeatureNetwork) -> Tensor:
     parts = []
     for activation, head in zip(network.maps(images), network.weights(), strict=True):
         n, _, h, w = activation.shape
@@ -62,4 +70,4 @@ def pairwise_lpips(images: Tensor, *, network: str | FeatureNetwork = DEFAULT_FE
 
 def diversity(embedded: Tensor) -> float:
     """Mean squared distance over all pairs of embeddings (n, D), n of two or more: twice their summed variance."""
-    return 2 * float(embedded.double().var(0).sum())
+    return 2 * float(embedded.cpu().double().var(0).sum())

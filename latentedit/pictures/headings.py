@@ -39,7 +39,7 @@ def headings(texts: Sequence[str], width: int, size: int) -> list[Heading]:
         width: pixels that no line exceeds.
         size: of the letters, in pixels.
     """
-    shown = [_written(text) for text in texts]
+    shown = [readable(text) for text in texts]
     for smaller in range(size, _SMALLEST - 1, -1):
         wrapped = [_wrap(text, width, _font_of(text, smaller), breaks_words=False) for text in shown]
         if all(lines is not None and len(lines) <= _LINES for lines in wrapped):
@@ -52,9 +52,29 @@ def headings(texts: Sequence[str], width: int, size: int) -> list[Heading]:
     ]
 
 
+def readable(text: str) -> str:
+    """A text as it can be shown: composed, on one line, letters that no font of this machine has as ``\\u521d``."""
+    plain = " ".join(unicodedata.normalize("NFC", text).split())
+    if _file_for(frozenset(plain)) is not None:
+        return plain
+    known = _letters(_dejavu())
+    return "".join(c if ord(c) in known else c.encode("ascii", "backslashreplace").decode() for c in plain)
+
+
+def families(texts: Sequence[str]) -> list[str]:
+    """Names of the fonts that readable texts need, the usual one first, as matplotlib takes them."""
+    files = [_dejavu(), *(_file_for(frozenset(text)) or _dejavu() for text in texts)]
+    return [name for name, _ in dict.fromkeys(_font(file, 9).getname() for file in files) if name]
+
+
+def longest_line(texts: Sequence[str], size: int) -> int:
+    """Pixels of the longest of readable texts, each on one line."""
+    return max((math.ceil(_font_of(text, size).getlength(text)) for text in texts), default=0)
+
+
 def longest_word(texts: Sequence[str], size: int) -> int:
     """Pixels of the longest part of texts that is not broken unless nothing else helps."""
-    parts = [(part.strip(), _font_of(text, size)) for text in map(_written, texts) for part in _BREAKS.split(text)]
+    parts = [(part.strip(), _font_of(text, size)) for text in map(readable, texts) for part in _BREAKS.split(text)]
     return max((int(font.getlength(part)) + 1 for part, font in parts), default=0)
 
 
@@ -77,15 +97,6 @@ def _wrap(text: str, width: int, font: ImageFont.FreeTypeFont, *, breaks_words: 
             part = part[fits:]
         line = part
     return [*lines, line.strip()] if line.strip() or not lines else lines
-
-
-def _written(text: str) -> str:
-    """A text as it can be shown: composed, on one line, letters that no font has as ``\\u521d``."""
-    plain = " ".join(unicodedata.normalize("NFC", text).split())
-    if _file_for(frozenset(plain)) is not None:
-        return plain
-    known = _letters(_dejavu())
-    return "".join(c if ord(c) in known else c.encode("ascii", "backslashreplace").decode() for c in plain)
 
 
 def _font_of(text: str, size: int) -> ImageFont.FreeTypeFont:

@@ -7,6 +7,7 @@ import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import jinja2
 import numpy as np
@@ -14,6 +15,7 @@ from PIL import Image
 
 from latentedit import __version__
 from latentedit.files import atomic_write
+from latentedit.pictures.headings import families, longest_line, readable
 
 
 @dataclass(frozen=True)
@@ -66,12 +68,16 @@ def heat_map(
     from matplotlib.patches import Rectangle
 
     r, c = values.shape
-    plot = Plot(figsize=(2.6 + 0.34 * c, 1.7 + 0.34 * r), layout="constrained")
-    canvas = FigureCanvasAgg(plot)
+    rows, columns = [readable(text) for text in rows], [readable(text) for text in columns]
+    fonts: dict[str, Any] = {"fontsize": 8, "fontfamily": families([*rows, *columns])}
+    wide, high = (longest_line(texts, 11) / 100 for texts in (rows, columns))  # inches; 8 points are 11 of 100 pixels
+    plot = Plot(
+        figsize=(1.3 + wide + max(0.34 * c, 0.5 * high), 0.6 + 0.9 * high + 0.34 * max(r, 3)), layout="constrained"
+    )
     axes = plot.add_subplot()
     shown = axes.imshow(values, cmap="RdBu_r", vmin=-1, vmax=1, aspect="equal")
-    axes.set_xticks(range(c), columns, rotation=60, ha="right", rotation_mode="anchor", fontsize=8)
-    axes.set_yticks(range(r), rows, fontsize=8)
+    axes.set_xticks(range(c), columns, rotation=60, ha="right", rotation_mode="anchor", **fonts)
+    axes.set_yticks(range(r), rows, **fonts)
     axes.tick_params(length=0)
     for i in range(r):
         for j in range(c):
@@ -84,8 +90,9 @@ def heat_map(
         if j >= 0:
             axes.add_patch(Rectangle((j - 0.5, i - 0.5), 1, 1, fill=False, linewidth=1.5))
     plot.colorbar(shown, ax=axes, shrink=0.8, label="mean change of score")
-    canvas.draw()
-    return Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3])
+    buffer = io.BytesIO()
+    FigureCanvasAgg(plot).print_figure(buffer, bbox_inches="tight", pad_inches=0.08)  # all of the labels, and no more
+    return Image.open(buffer).convert("RGB")
 
 
 def curve_plot(

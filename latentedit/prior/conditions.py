@@ -71,15 +71,17 @@ def regions_of(scores: Tensor, cells: Tensor, related: Tensor) -> Tensor:
         cells: (n, 3 * c) colours in [-1, 1].
         related: (k, k) bool, row by row the tags that may change with one, itself included.
     """
+    device = scores.device
+    scores, cells, related = scores.cpu(), cells.cpu(), related.cpu()  # an Apple GPU has no float64
     x, y = scores.double() - scores.double().nanmean(0), cells.double() - cells.double().mean(0)
     x = x.nan_to_num()
-    gram = x.T @ x / len(x) + 1e-4 * torch.eye(x.shape[1], dtype=torch.float64, device=x.device)
+    gram = x.T @ x / len(x) + 1e-4 * torch.eye(x.shape[1], dtype=torch.float64)
     slopes = torch.linalg.solve(gram, x.T @ y / len(x))
     spread = y.var(0).unflatten(0, (CHANNELS, -1)).mean(0).sqrt().clamp(min=STILL)  # (c,)
     effect = slopes.unflatten(1, (CHANNELS, -1)).abs().mean(1) / spread  # (k, c)
     common = (scores >= 0.5).sum(0) / scores.isfinite().sum(0) >= COMMON
     joined = related.double() @ ((effect > RELATED_EFFECT) & common[:, None]).double()
-    return (effect > EFFECT) | (joined > 0)
+    return ((effect > EFFECT) | (joined > 0)).to(device)
 
 
 def widened(region: Tensor) -> Tensor:

@@ -398,7 +398,7 @@ class Prior:
             raise LatentEditError("this prior has no tags, so it has no steps to take the mean of")
         found = []
         for tag in self.tags:
-            step = (self.edit(codes, Edit(tag, strength)) - codes).double().mean(0)
+            step = (self.edit(codes, Edit(tag, strength)) - codes).cpu().double().mean(0)
             length = float(torch.linalg.vector_norm(step))
             if length > 0:
                 found.append(

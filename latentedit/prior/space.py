@@ -39,7 +39,7 @@ class CodeSpace:
         Raises:
             LatentEditError: codes that do not vary.
         """
-        exact = codes.double()
+        exact = codes.cpu().double()
         mean = exact.mean(0)
         centred = exact - mean
         variances, vectors = torch.linalg.eigh(centred.T @ centred / max(1, len(codes) - 1))

@@ -123,16 +123,17 @@ class Transport:
             if not self.layers:
                 raise LatentEditError("this transport does not know the generator's slots; give codes (n, layers, d)")
             codes = codes[:, None].expand(-1, len(self.layers), -1)
-        exact, total = codes.double(), torch.zeros_like(codes, dtype=torch.float64)
+        exact = codes.cpu().double()  # an Apple GPU has no float64
+        total = torch.zeros_like(exact)
         for one in parts:
             assert one.strength is not None
             if one.unit != "sigma":
                 raise LatentEditError(f"{one}: transport has no {one.unit} strengths; leave the unit out")
-            matrix, offset = (part.to(exact.device) for part in self._maps[one.tag][0 if one.strength >= 0 else 1])
+            matrix, offset = self._maps[one.tag][0 if one.strength >= 0 else 1]
             step = abs(one.strength) / DEFAULT_STRENGTH * (exact @ matrix.T + offset - exact)
             if one.layers is not None:
                 slots = self.layers or [str(i) for i in range(codes.shape[1])]
-                chosen = torch.zeros(codes.shape[1], 1, dtype=torch.float64, device=exact.device)
+                chosen = torch.zeros(codes.shape[1], 1, dtype=torch.float64)
                 chosen[parse_layers(one.layers, slots)] = 1
                 step = step * chosen
             total += step

@@ -20,6 +20,7 @@ from latentedit.errors import LatentEditError
 from latentedit.generators.base import Generator, content_of_label
 from latentedit.generators.probe import probe_of
 from latentedit.pictures.images import to_uint8
+from latentedit.pictures.pieces import in_pieces
 from latentedit.samples.contents import Contents
 from latentedit.samples.manifest import Manifest
 from latentedit.samples.picture_files import PictureFiles
@@ -222,7 +223,7 @@ def draw(generator: Generator, seeds: np.ndarray, *, label: int | None, truncati
 def decode(
     generator: Generator, codes: Tensor, *, content: Tensor | None, noise: str | int, names: Sequence[str]
 ) -> Tensor:
-    """Pictures (n, 3, H, W) float32 in [-1, 1] of codes (n, dim).
+    """Pictures (n, 3, H, W) float32 in [-1, 1] of codes (n, dim), in smaller batches where memory runs out.
 
     Args:
         generator: decodes.
@@ -235,7 +236,14 @@ def decode(
         LatentEditError: pictures have another shape, or are not finite.
     """
     n = len(codes)
-    images = generator.decode(codes, content=content, noise=noise).float()
+
+    def piece(rows: slice) -> Tensor:
+        shared = content is None or len(content) == 1 or rows == slice(0, n)
+        return generator.decode(
+            codes[rows], content=content if shared or content is None else content[rows], noise=noise
+        ).float()
+
+    images = in_pieces(piece, n, generator)
     if images.ndim != 4 or images.shape[:2] != (n, 3):
         raise LatentEditError(f"{generator.id} decoded {n} codes to shape {tuple(images.shape)}, not ({n}, 3, H, W)")
     finite = torch.isfinite(images).flatten(1).all(1)

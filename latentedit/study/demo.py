@@ -51,6 +51,7 @@ def demo(
     n: int = 3_000,
     measured: int = 100,
     device: str = "cpu",
+    dtype: torch.dtype = torch.float32,
     batch_size: int = 32,
     progress: Progress | None = None,
 ) -> Path:
@@ -62,6 +63,7 @@ def demo(
         n: samples to draw.
         measured: faces that no finder saw, to edit and measure.
         device: as in torch.
+        dtype: that the generator decodes in.
         batch_size: pictures decoded at once.
         progress: called with (step, done, total).
 
@@ -73,7 +75,8 @@ def demo(
     """
     out = Path(out)
     unseen = range(FIRST_UNSEEN, FIRST_UNSEEN + measured)
-    generator, tagger = load_generator("avatar", device=device), load_tagger("avatar", device=device)
+    generator = load_generator("avatar", device=device, dtype=dtype)
+    tagger = load_tagger("avatar", device=device)
 
     def during(step: str) -> Callable[[int, int], None]:
         return lambda done, total: progress(step, done, total) if progress else None

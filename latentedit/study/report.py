@@ -45,6 +45,7 @@ def evaluate(
     *,
     full: bool = False,
     device: str = "cpu",
+    dtype: torch.dtype = torch.float32,
     batch_size: int = 32,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Results:
@@ -55,6 +56,7 @@ def evaluate(
         out: folder of the study; a stopped one goes on, and what was measured with the same settings is used again.
         full: the sizes of the file's [full] rather than of [sizes].
         device: as in torch.
+        dtype: that the generator decodes in.
         batch_size: pictures decoded at once.
         progress: called with (step, done, total).
 
@@ -63,7 +65,7 @@ def evaluate(
     """
     if not isinstance(protocol, Protocol):
         protocol = read_protocol(protocol, full=full)
-    study = Study(protocol, out, device=device, batch_size=batch_size, progress=progress)
+    study = Study(protocol, out, device=device, dtype=dtype, batch_size=batch_size, progress=progress)
     measured = study.measure()
     results = results_of(measured)
     with atomic_write(study.out / "results.json") as temporary:

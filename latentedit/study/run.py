@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from latentedit import __version__
 from latentedit.directions import fit_directions
@@ -119,6 +120,7 @@ class Study:
         protocol: what to do.
         out: folder; made when missing. None to look at what the protocol names without doing anything.
         device: as in torch.
+        dtype: that the generator decodes in.
         batch_size: pictures decoded at once.
         progress: called with (step, done, total).
 
@@ -127,11 +129,11 @@ class Study:
     """
 
     def __init__(
-        self, protocol: Protocol, out: str | Path | None, *, device: str = "cpu", batch_size: int = 32,
-        progress: Progress | None = None,
+        self, protocol: Protocol, out: str | Path | None, *, device: str = "cpu",
+        dtype: torch.dtype = torch.float32, batch_size: int = 32, progress: Progress | None = None,
     ) -> None:  # fmt: skip
         self.protocol, self.out, self.batch_size, self._progress = protocol, Path(out or "."), batch_size, progress
-        self.generator: Generator = load_generator(protocol.generator, device=device)
+        self.generator: Generator = load_generator(protocol.generator, device=device, dtype=dtype)
         self.tagger_name = protocol.tagger or getattr(self.generator, "default_tagger", "")
         if not self.tagger_name:
             raise LatentEditError(

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from latentedit.errors import LatentEditError
 from latentedit.pictures.images import quantised
+from latentedit.pictures.pieces import in_pieces
 from latentedit.taggers.showing import Shown
 
 Prepared = Tensor | np.ndarray
@@ -85,7 +86,11 @@ class PictureTagger(Shown, ABC):
         pictures = eight_bits(images)
         if not len(pictures):
             return torch.zeros(0, len(self.tags))
-        return self.predict(self.prepare(pictures))
+        return self.predict_in_pieces(self.prepare(pictures))
+
+    def predict_in_pieces(self, prepared: Any) -> Tensor:
+        """As :meth:`predict`, of fewer pictures at once where memory runs out."""
+        return in_pieces(lambda rows: self.predict(prepared[rows]), len(prepared), self)
 
 
 def thresholds_of(tagger: Tagger) -> np.ndarray:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from latentedit.pictures.pieces import in_pieces
 from latentedit.taggers.base import PictureTagger, Prepared, Tagger, eight_bits
 
 T = TypeVar("T")
@@ -49,12 +50,17 @@ def _cores() -> int:
 def halves(tagger: Tagger) -> tuple[Callable[[Tensor], Any], Callable[[Any], Tensor]]:
     """What a worker may do with pictures (n, 3, H, W) in [-1, 1], and what turns that into scores (n, tags).
 
-    Pictures are rounded to 8 bits in the first. A tagger that is not made of two halves scores in the second.
+    Pictures are rounded to 8 bits in the first. A tagger that is not made of two halves scores in the second. Where
+    memory runs out there, it goes on with fewer pictures at once.
     """
+    score = tagger.score
     if isinstance(tagger, PictureTagger):
         prepare = tagger.prepare
-        return lambda images: prepare(eight_bits(images)), tagger.predict
-    return lambda images: eight_bits(images).float() / 127.5 - 1, tagger.score
+        return lambda images: prepare(eight_bits(images)), tagger.predict_in_pieces
+    return (
+        lambda images: eight_bits(images).float() / 127.5 - 1,
+        lambda images: in_pieces(lambda rows: score(images[rows]), len(images), tagger),
+    )
 
 
 def join(prepared: list[Prepared]) -> Prepared:

@@ -49,8 +49,9 @@ class ModulatedConv(nn.Module):
         style = self.affine(w)  # (n, inputs)
         x = F.conv2d(x * style[:, :, None, None], self.weight, padding=self.weight.shape[-1] // 2)
         if self.demodulate:
-            power = style.square() @ self.weight.square().sum((2, 3)).t()  # (n, outputs)
-            x = x * torch.rsqrt(power + 1e-8)[:, :, None, None]
+            exact = torch.promote_types(x.dtype, torch.float32)  # squares of weights are too small for half precision
+            power = style.to(exact).square() @ self.weight.to(exact).square().sum((2, 3)).t()  # (n, outputs)
+            x = x * torch.rsqrt(power + 1e-8).to(x)[:, :, None, None]
         return x + self.bias[None, :, None, None]
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from latentedit.errors import LatentEditError
+from latentedit.pictures.pieces import in_pieces
 
 REFERENCE_NETWORKS: Mapping[str, Mapping[str, str]] = {
     "FID": {"inception": "FID"},
@@ -47,6 +48,11 @@ class FeatureNetwork(Protocol):
     def weights(self) -> list[Tensor]:
         """The linear head of each layer of :meth:`maps`, (c_l,) and not negative."""
         ...
+
+
+def features_of(network: FeatureNetwork, images: Tensor) -> Tensor:
+    """Features (n, d) float32 of pictures (n, 3, H, W) in [-1, 1], of fewer at once where memory runs out."""
+    return in_pieces(lambda rows: network.features(images[rows]), len(images), network)
 
 
 def metric_name(metric: str, network: FeatureNetwork) -> str:
