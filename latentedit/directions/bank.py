@@ -171,8 +171,21 @@ class DirectionBank:
         Raises:
             UnknownNameError: it has no direction of that tag.
         """
+        return self._holding([self[tag] for tag in tags])
+
+    def added(self, *directions: Direction) -> DirectionBank:
+        """A bank of its directions and some more, such as looks.
+
+        Raises:
+            LatentEditError: a tag twice.
+            MismatchError: a direction of another generator or shape.
+        """
+        return self._holding([*self, *directions])
+
+    def _holding(self, directions: Sequence[Direction]) -> DirectionBank:
+        """A bank of other directions, found with the same generator and tagger."""
         return DirectionBank(
-            [self[tag] for tag in tags], generator_name=self.generator_name, tagger_name=self.tagger_name,
+            directions, generator_name=self.generator_name, tagger_name=self.tagger_name,
             generator_probe=self.generator_probe,
         )  # fmt: skip
 

@@ -213,8 +213,12 @@ def test_importing_directions_does_not_import_scikit_learn() -> None:
 def test_a_look_is_used_as_it_was_built(tmp_path: Path) -> None:
     it, w = bank(), codes()
     look = (2 * it["smile"] - 1 * it["long_hair"]).named("happy")
-    DirectionBank([*it, look, -it["smile"]]).save(tmp_path / "looks.safetensors")
+    it.generator_name = "avatar"
+    it.added(look, -it["smile"]).save(tmp_path / "looks.safetensors")
     back = DirectionBank.load(tmp_path / "looks.safetensors")
+    assert back.generator_name == "avatar"  # what is known of the generator stays
+    with pytest.raises(LatentEditError, match="two directions are called smile"):
+        it.added(it["smile"])
     built = w + (2 * it["smile"].step - it["long_hair"].step).float()
     torch.testing.assert_close(le.edit(w, back, "happy"), built, rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(le.edit(w, back, Edit("happy", 2)), 2 * built - w, rtol=1e-5, atol=1e-6)
