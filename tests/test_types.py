@@ -26,6 +26,7 @@ REVEALED = {
     "le.Transport.fit(samples)": "latentedit.prior.transport.Transport",
     'le.Edit.parse("long_hair=2")': "latentedit.directions.edits.Edit",
     "le.Faces(seeds=range(3))": "latentedit.editing.faces.Faces",
+    'le.Recipe.load("edit-smile.png")': "latentedit.editing.recipe.Recipe",
     'le.edit(codes, bank, "long_hair")': "torch._tensor.Tensor",
     'le.rescore(generator, tagger, bank, ["smile"], range(3))': "latentedit.metrics.rescoring.Rescoring",
     "le.evaluate()": "latentedit.study.results.Results",

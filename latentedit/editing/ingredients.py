@@ -101,6 +101,21 @@ class Ingredient:
         return f"{found}{self.name.removeprefix(str(split_time(self.name)[0]))}"
 
 
+def found_name(name: str, recipe: Path | None) -> str:
+    """A generator's name with its file where that is now: where it was, beside the recipe, or in the folders above it.
+
+    Whether it is the same is for its id to tell.
+    """
+    kind, colon, rest = name.partition(":")
+    path, mark, options = rest.partition("?")
+    if colon and recipe is not None and not Path(path).exists():
+        folder = recipe.parent
+        for place in (folder / Path(path).name, *(one / path for one in (folder, *folder.resolve().parents))):
+            if place.exists():
+                return f"{kind}:{place}{mark}{options}"
+    return name
+
+
 def _sum_of(path: Path) -> str:
     """Hexadecimal sha256 of a file, of a video whose frame is named, or over the names and sums of a folder's pictures.
 

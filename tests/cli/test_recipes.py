@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from commands import TOY, one_error, told
 from made_directions import MINE, lines
 from PIL import Image
@@ -145,6 +146,25 @@ def test_files_are_found_again_beside_it_in_directions_and_above(own: Run, monke
     said = one_error(own("edit", *TOY, "--recipe", here / "made/out/first.png"))
     assert "made/by/me.safetensors of the recipe" in said and "is another one" in said and "--directions" in said
     again(own, here / "made/out/first.png", "--directions", here / "made/by/me.safetensors")
+
+
+def test_a_generators_file_is_found_beside_it(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    from latentedit.generators.vae import write_vae
+
+    torch.manual_seed(0)
+    layers = torch.nn.Linear(4, 192), torch.nn.Tanh(), torch.nn.Unflatten(1, (3, 8, 8))
+    write_vae("small.safetensors", torch.nn.Sequential(*layers), range="-1..1")
+    generator = le.load_generator("vae:small.safetensors")
+    one = le.Direction("smile", torch.eye(4)[0], 1.0, generator.id)
+    le.DirectionBank([one], generator_name="vae:small.safetensors").save(MINE)
+    first = told(run("edit", "--tag", "smile", "--out", "first.png", "--json"))
+    (here := Path.cwd() / "elsewhere").mkdir()
+    monkeypatch.chdir(here)
+    again(run, "../first.png", generator=())
+    assert Path("again.png").read_bytes() == Path("../first.png").read_bytes()
+    assert first["recipe"]["generator"]["name"] == "vae:small.safetensors"
+    write_vae("../small.safetensors", torch.nn.Sequential(torch.nn.Linear(4, 192), *layers[1:]), range="-1..1")
+    assert "--generator" in one_error(run("edit", "--recipe", "../first.png"))
 
 
 def test_what_ships_is_known_by_its_sum(run: Run) -> None:
