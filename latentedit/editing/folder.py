@@ -115,6 +115,16 @@ def file_names(faces: PreparedFaces) -> list[str]:
     return found
 
 
+def read_mark(path: Path) -> dict[str, Any] | None:
+    """What a face's picture says that it shows: its generator, edit, editor and seed or code; None for other files."""
+    try:
+        with Image.open(path) as picture:
+            found = json.loads(picture.info.get(KEY, "null"))
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
 def _finished(folder: Path, name: str, mark: Mapping[str, Any]) -> bool:
     """Whether a face's picture and code are there.
 
@@ -122,15 +132,11 @@ def _finished(folder: Path, name: str, mark: Mapping[str, Any]) -> bool:
         LatentEditError: the picture shows something else.
     """
     path = folder / f"{name}.png"
-    try:
-        with Image.open(path) as picture:
-            was = json.loads(picture.info.get(KEY, "null"))
-    except FileNotFoundError:
+    if not path.exists():
         return False
-    except (OSError, ValueError, SyntaxError):
-        was = None
+    was = read_mark(path)
     if was == mark:
         return (folder / f"{name}.npy").is_file()
-    changed = [key for key in mark if was.get(key) != mark[key]] if isinstance(was, dict) else []
-    why = f", whose {changed[0]} is {was.get(changed[0])!r} rather than {mark[changed[0]]!r}" if changed else ""
+    changed = [(key, was.get(key), mark[key]) for key in mark if was.get(key) != mark[key]] if was else []
+    why = ", whose {} is {!r} rather than {!r}".format(*changed[0]) if changed else ""
     raise LatentEditError(f"{path} is another picture{why}; name another folder, or overwrite with --force")

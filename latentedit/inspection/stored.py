@@ -12,6 +12,7 @@ from PIL import Image
 
 from latentedit.directions.moments import FORMAT as MOMENTS
 from latentedit.directions.moments import Moments
+from latentedit.editing.folder import read_mark
 from latentedit.editing.recipe import KEY, Recipe
 from latentedit.errors import DamagedFileError
 from latentedit.metrics.rescoring import FORMAT as RESCORING
@@ -56,8 +57,8 @@ def inspect_stored(name: str | Path) -> StoredInfo | None:
     read: Callable[[Path], tuple[str, dict[str, Any]]] | None
     if path.is_dir():
         read = next((read for mark, read in _FOLDERS.items() if (path / mark).is_file()), None)
-        if read is _demo and not (path / "samples" / MANIFEST).is_file():
-            return None
+        if read is None or (read is _demo and not (path / "samples" / MANIFEST).is_file()):
+            read = _faces
     elif path.suffix == ".json" and path.is_file():
         read = _json
     elif path.suffix.lower() == ".png" and path.is_file():
@@ -92,6 +93,16 @@ def _study(path: Path) -> tuple[str, dict[str, Any]]:
 
 def _demo(path: Path) -> tuple[str, dict[str, Any]]:
     return "a demo", {"rows": read_manifest(path / "samples").rows, "report": str(path / "report.html")}
+
+
+def _faces(path: Path) -> tuple[str, dict[str, Any]]:
+    marks = {file: mark for file in path.glob("*.png") if (mark := read_mark(file)) is not None}
+    told = {key: sorted({str(mark.get(key)) for mark in marks.values()}) for key in ("generator", "edit")}
+    facts = {
+        "faces": len(marks), "codes": sum(file.with_suffix(".npy").is_file() for file in marks),
+        **{key: values[0] if len(values) == 1 else values for key, values in told.items()},
+    }  # fmt: skip
+    return ("pictures and codes of faces", _known(facts)) if marks else ("", {})
 
 
 def _moments(path: Path) -> tuple[str, dict[str, Any]]:

@@ -118,6 +118,8 @@ def test_a_folder_goes_on_and_keeps_edits_apart(drawn: Run) -> None:
     more = json.loads(done(drawn(*EDIT, "--out", "faces/", "-n", 5, "--json")))
     assert more["drawn"] == 2 and more["faces"] == [f"seed-{i}" for i in range(5)] and more["folder"] == "faces"
     assert all(path.read_bytes() == data for path, data in before.items())
+    info = done(drawn("info", "faces"))
+    assert "pictures and codes of faces" in info and "smile=3" in info and ToyGenerator().id in info
     other = ("--tag", "red_hair", "--out", "faces/")
     assert "--force" in one_error(drawn(*EDIT, *other)) and len(names("faces")) == 10
     told = done(drawn(*EDIT, *other, "--force"))
