@@ -120,7 +120,8 @@ def test_a_generator_alone_gives_a_prior_that_settles(both: Run) -> None:
     base = ("edit", *TOY, "-n", 2, "--force", "--tag")
     code, out, err = both(*base, "smile", "--directions", LINES, "--prior", "bare.safetensors")
     assert code == 0 and "settled lines" in out, err
-    assert "unknown tag 'smile'; known: none" in one_error(both(*base, "smile", "--prior", "bare.safetensors"))
+    told = one_error(both(*base, "smile", "--prior", "bare.safetensors"))
+    assert f"unknown tag 'smile'; {LINES} has it" in told and "bare.safetensors knows: none" in told
 
 
 @pytest.mark.usefixtures("small")
