@@ -85,11 +85,13 @@ class AvatarGenerator(Shown):
         return shipped("data/targets")
 
     @property
-    def _device(self) -> torch.device:
+    def device(self) -> torch.device:
+        """Where pictures are computed."""
         return self.networks.mean_code.device
 
     @property
-    def _dtype(self) -> torch.dtype:
+    def dtype(self) -> torch.dtype:
+        """What they are computed in."""
         return self.networks.mean_code.dtype
 
     @torch.inference_mode()
@@ -107,7 +109,7 @@ class AvatarGenerator(Shown):
             raise LatentEditError("the avatar generator has no labels; leave the label out (--label)")
         if z.ndim != 2 or z.shape[1] != self.z_dim:
             raise LatentEditError(f"z has shape {tuple(z.shape)}; this generator takes (n, {self.z_dim})")
-        codes = self._styler(self._flow(z.cpu().double())).float().to(self._device)
+        codes = self._styler(self._flow(z.cpu().double())).float().to(self.device)
         return truncate(codes, self._mean, truncation, truncation_layers, len(self.layers))
 
     @torch.inference_mode()
@@ -115,7 +117,7 @@ class AvatarGenerator(Shown):
         """As :meth:`map`, to five digits, in a third of the time: in the weights' own type on their device."""
         if label is not None:
             raise LatentEditError("the avatar generator has no labels; leave the label out (--label)")
-        codes = self.networks.styler(self.networks.flow(z.to(self._device, self._dtype))).float()
+        codes = self.networks.styler(self.networks.flow(z.to(self.device, self.dtype))).float()
         return truncate(codes, self._mean, truncation, None, len(self.layers))
 
     def sample_codes(self, seeds: Sequence[int], *, label: int | None = None, truncation: float = 1.0) -> Tensor:
@@ -131,10 +133,10 @@ class AvatarGenerator(Shown):
             content: poses (n, 4) or (1, 4) from :meth:`encode`; upright when none is given.
             noise: taken and ignored, as this generator has no noise inputs.
         """
-        slots = per_slot(codes.to(self._device), len(self.layers), self.dim)
+        slots = per_slot(codes.to(self.device), len(self.layers), self.dim)
         pose = torch.tensor([UPRIGHT]) if content is None else content
-        pose = match_content(pose.to(self._device, torch.float32), len(codes))
-        upright = self.networks.decoder(slots.to(self._dtype)).float()
+        pose = match_content(pose.to(self.device, torch.float32), len(codes))
+        upright = self.networks.decoder(slots.to(self.dtype)).float()
         return network.warp(upright, network.affine(pose), self.resolution)
 
     @torch.inference_mode()
@@ -144,11 +146,11 @@ class AvatarGenerator(Shown):
         ``map`` of that z gives the style code which redraws the same face; it knows the faces of
         the art it was trained on, and answers any other picture with one of them.
         """
-        images = images.to(self._device, self._dtype)
+        images = images.to(self.device, self.dtype)
         pose = self.networks.pose_encoder(images).float()
         upright = network.warp(images.float(), network.invert(network.affine(pose)), network.CANONICAL)
-        identity, _ = self.networks.style_encoder(upright.to(self._dtype))
-        return pose, self._flow(identity.cpu().double(), backward=True).float().to(self._device)
+        identity, _ = self.networks.style_encoder(upright.to(self.dtype))
+        return pose, self._flow(identity.cpu().double(), backward=True).float().to(self.device)
 
     def style_weights(self) -> dict[str, Tensor]:
         """Weights (m, 64) of every slot's affine layer, in slot order."""

@@ -92,6 +92,16 @@ class CustomGenerator(Shown):
             self._means.clear()
             supplied.settle(device, dtype)
 
+    @property
+    def device(self) -> torch.device:
+        """Where its modules are."""
+        return self._supplied.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What they compute in."""
+        return self._supplied.dtype
+
     def map(
         self, z: Tensor, *, label: int | None = None, truncation: float = 1.0, truncation_layers: int | None = None
     ) -> Tensor:

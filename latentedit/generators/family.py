@@ -52,7 +52,7 @@ class FileGenerator(Shown):
         self.z_dim, self.dim, self.resolution = network.z_dim, network.dim, network.resolution
         self.slots, self.labels, self.notes = network.slots, network.labels, network.notes
         self.layers = tuple(slot.name for slot in network.slots)
-        self._device, self._dtype = device, dtype
+        self.device, self.dtype = device, dtype
         self._style_weights = {name: w.detach().float().clone() for name, w in network.style_weights().items()}
         mapping = network.mapping
         self._mapping = copy.deepcopy(mapping).double() if isinstance(mapping, nn.Module) else mapping
@@ -82,7 +82,7 @@ class FileGenerator(Shown):
             raise LatentEditError(f"z has shape {tuple(z.shape)}; this generator takes (n, {self.z_dim})")
         codes = self._mapped(z, label)
         mean = self._mean(label) if truncation != 1.0 else codes[:1]
-        return truncate(codes, mean, truncation, truncation_layers, len(self.layers)).float().to(self._device)
+        return truncate(codes, mean, truncation, truncation_layers, len(self.layers)).float().to(self.device)
 
     def sample_codes(self, seeds: Sequence[int], *, label: int | None = None, truncation: float = 1.0) -> Tensor:
         """Style codes (n, dim) float32 of seeds."""
@@ -99,10 +99,10 @@ class FileGenerator(Shown):
         """
         if not (noise in ("stored", "none") or (isinstance(noise, int) and not isinstance(noise, bool) and noise >= 0)):
             raise LatentEditError(f"noise is {noise!r}; give 'stored', 'none' or a seed")
-        slots = per_slot(codes, len(self.layers), self.dim).to(self._device, self._dtype)
+        slots = per_slot(codes, len(self.layers), self.dim).to(self.device, self.dtype)
         content = self._content(content, len(slots))
         if not len(slots):
-            return torch.zeros(0, 3, self.resolution, self.resolution, device=self._device)
+            return torch.zeros(0, 3, self.resolution, self.resolution, device=self.device)
         pictures = self.network.synthesis(slots, content, noise).float()
         return pictures.repeat(1, 3, 1, 1) if pictures.shape[1] == 1 else pictures
 
@@ -117,7 +117,7 @@ class FileGenerator(Shown):
             LatentEditError: there is no such class.
         """
         row = self._one_hot(label, 1)
-        return None if row is None or not self.network.label_in_decoder else row.float().to(self._device)
+        return None if row is None or not self.network.label_in_decoder else row.float().to(self.device)
 
     def _one_hot(self, label: int | None, n: int) -> Tensor | None:
         if not self.labels:
@@ -152,7 +152,7 @@ class FileGenerator(Shown):
             return None
         if not self.network.label_in_decoder:
             raise LatentEditError(f"{self.id} makes pictures from codes alone; leave the content out (--content)")
-        return match_content(content, n).to(self._device, self._dtype)
+        return match_content(content, n).to(self.device, self.dtype)
 
 
 class Found(NamedTuple):

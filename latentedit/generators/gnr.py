@@ -102,7 +102,7 @@ class GNRGenerator(FileGenerator):
         size = self.resolution
         if images.shape[1:] != (3, size, size):
             raise LatentEditError(f"pictures have shape {tuple(images.shape)}; {self.id} takes (n, 3, {size}, {size})")
-        return images.to(self._device, self._dtype)
+        return images.to(self.device, self.dtype)
 
     def _content(self, content: Tensor | None, n: int) -> Tensor:
         if content is None:
@@ -115,7 +115,7 @@ class GNRGenerator(FileGenerator):
             raise LatentEditError(
                 f"content has shape {tuple(content.shape)}; {self.id} needs (n, {', '.join(map(str, shape))}) of encode"
             )
-        return match_content(content, n).to(self._device, self._dtype)
+        return match_content(content, n).to(self.device, self.dtype)
 
 
 def recognise(checkpoint: Checkpoint) -> Found | None:

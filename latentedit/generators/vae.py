@@ -144,7 +144,7 @@ class VAEGenerator(FileGenerator):
             raise LatentEditError(f"{self.id} has no encoder; write one with write_vae(..., encoder=...)")
         if images.ndim != 4 or images.shape[1] not in (1, 3) or images.shape[2:] != (side, side):
             raise LatentEditError(f"pictures have shape {tuple(images.shape)}; give (n, 3, {side}, {side}) in [-1, 1]")
-        x = images.to(self._device, self._dtype)
+        x = images.to(self.device, self.dtype)
         x = x.mean(1, keepdim=True) if network.channels == 1 else x.expand(-1, 3, -1, -1)
         x = (x + 1) / 2 if network.synthesis.zero_to_one else x
         codes: Tensor = network.encoder(x)[:, : self.dim]

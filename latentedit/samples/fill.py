@@ -7,6 +7,7 @@ scores this one. What is stored does not depend on that, nor on batch size (code
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +27,7 @@ from latentedit.samples.manifest import Manifest
 from latentedit.samples.picture_files import PictureFiles
 from latentedit.samples.store import Samples
 from latentedit.samples.tables import SCORE_FLOOR
-from latentedit.samples.writer import Writer
+from latentedit.samples.writer import Place, Writer
 from latentedit.taggers.base import Tagger, thresholds_of
 from latentedit.taggers.prefetch import feed, halves
 
@@ -102,6 +103,8 @@ def fill(writer: Writer, job: Job, n: int) -> None:
             tagger.id, name=job.tagger_name, tags=tagger.tags, threshold=float(tagger.threshold),
             thresholds=getattr(tagger, "thresholds", None), settings=getattr(tagger, "settings", None),
         )  # fmt: skip
+    place = _place(job, manifest)
+    _say_elsewhere(writer, job, steps, place)
     done = n - sum(step.rows for step in steps)
     report = job.progress or (lambda done, total: None)
     report(done, n)
@@ -119,7 +122,33 @@ def fill(writer: Writer, job: Job, n: int) -> None:
             images=images if manifest.images else None,
             tagger_id=tagger.id if tagger else None,
             scores=np.concatenate(scores) if scores else None,
+            place=place,
         )
+
+
+def _place(job: Job, manifest: Manifest) -> Place:
+    """Where pictures of this job are decoded and in what; nothing where none are, or the generator does not say."""
+    labelled = job.tagger is None or hasattr(job.tagger, "label_rows")
+    device, dtype = (getattr(job.generator, name, None) for name in ("device", "dtype"))
+    if (labelled and not manifest.images) or device is None or dtype is None:
+        return None, None
+    return str(device), str(dtype).removeprefix("torch.")
+
+
+def _say_elsewhere(writer: Writer, job: Job, steps: Sequence[Step], place: Place) -> None:
+    """A line where a run goes on elsewhere than its last shard was made."""
+    manifest = writer.manifest
+    shards = manifest.shards if job.tagger is None else manifest.tagger(job.tagger.id).shards
+    before = [(shard.device, shard.dtype) for shard in shards if shard.device is not None]
+    if not steps or place[0] is None or not before or before[-1] == place:
+        return
+    there, here = (f"{device} in {dtype}" for device, dtype in (before[-1], place))
+    short = {"float16", "bfloat16"} & {str(before[-1][1]), str(place[1])}
+    warnings.warn(
+        f"{writer.path} was made on {there} so far and goes on on {here}; pictures of the same code differ by "
+        f"{'a grey level or more' if short else 'about 1e-5'}",
+        stacklevel=3,
+    )
 
 
 def content_names(manifest: Manifest, seeds: np.ndarray) -> list[str] | None:

@@ -36,6 +36,10 @@ class FileRecord:
     rows: int
     bytes: int
     sha256: str
+    device: str | None = None
+    """Of a shard: where its pictures were decoded; None where none were, or that is not known."""
+    dtype: str | None = None
+    """What they were decoded in."""
 
 
 @dataclass(frozen=True)
@@ -250,7 +254,13 @@ def _parse_tagger(record: dict[str, Any], version: int) -> TaggerRecord:
 
 
 def _parse_file(record: dict[str, Any]) -> FileRecord:
-    return FileRecord(_whole(record["rows"], 1), _whole(record["bytes"], 1), _text(record["sha256"]))
+    return FileRecord(
+        _whole(record["rows"], 1),
+        _whole(record["bytes"], 1),
+        _text(record["sha256"]),
+        _text(record.get("device"), optional=True),
+        _text(record.get("dtype"), optional=True),
+    )
 
 
 def _whole(value: Any, least: int) -> int:

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 
@@ -28,6 +29,9 @@ from latentedit.samples.places import codes_path, is_stored, tags_path, vocabula
 from latentedit.samples.rewriting import put_in_place, rewrite_tags
 from latentedit.samples.store import Samples
 from latentedit.samples.tables import codes_table, tags_table, vocabulary_table, write_table
+
+Place: TypeAlias = tuple[str | None, str | None]
+"""Device and dtype, as torch calls them; None where nothing was decoded, or that is not known."""
 
 
 class Writer:
@@ -119,10 +123,12 @@ class Writer:
         images: Sequence[bytes] | None = None,
         tagger_id: str | None = None,
         scores: np.ndarray | None = None,
+        place: Place = (None, None),
     ) -> None:
         """Store codes (rows, d) with their PNG images, scores (rows, tags) of a tagger, or both, as one shard.
 
-        Scores are NaN where there is no label: of a row, or of some tags of a row.
+        Scores are NaN where there is no label: of a row, or of some tags of a row. The place is the device and dtype
+        that pictures were decoded with.
 
         A shard of another length is replaced; what belonged to it goes first.
 
@@ -135,7 +141,7 @@ class Writer:
                 self._commit(manifest.cut(number))
                 manifest = self.manifest
             table = codes_table(manifest, manifest.seeds(number, len(codes)), codes, images)
-            record = write_table(codes_path(self.path, number), table)
+            record = _at(write_table(codes_path(self.path, number), table), place)
             manifest = replace(manifest, shards=_put(manifest.shards, number, record))
         if scores is not None:
             assert tagger_id is not None
@@ -143,7 +149,7 @@ class Writer:
             stored = Samples(self.path, manifest)
             seeds = manifest.seeds(number, len(scores))
             table = tags_table(seeds, scores, stored.tags(tagger.id), stored.thresholds(tagger.id))
-            record = write_table(tags_path(self.path, tagger.folder, number), table)
+            record = _at(write_table(tags_path(self.path, tagger.folder, number), table), place)
             tagger = replace(tagger, shards=_put(tagger.shards, number, record))
             taggers = tuple(tagger if t.id == tagger_id else t for t in manifest.taggers)
             manifest = replace(manifest, taggers=taggers)
@@ -191,6 +197,10 @@ def open_writer(path: str | Path, wanted: Manifest | None = None) -> Iterator[Wr
             remove_temporary_files(folder, pattern)
         put_in_place(path, manifest)
         yield Writer(path, manifest)
+
+
+def _at(record: FileRecord, place: Place) -> FileRecord:
+    return replace(record, device=place[0], dtype=place[1])
 
 
 def _put(shards: tuple[FileRecord, ...], number: int, record: FileRecord) -> tuple[FileRecord, ...]:

@@ -11,7 +11,18 @@ from PIL import Image
 from pretended import pretended_gpu
 from toy import ToyGenerator, ToyTagger
 
-from latentedit import DirectionBank, Edit, Prior, Settled, Transport, edit, load_generator, open_samples, sample
+from latentedit import (
+    DirectionBank,
+    Edit,
+    Prior,
+    Settled,
+    Transport,
+    edit,
+    load_generator,
+    load_tagger,
+    open_samples,
+    sample,
+)
 from latentedit.prior.conditions import regions_of
 
 GPU = "computing on the Apple GPU (mps); --device cpu is the processor"
@@ -111,6 +122,27 @@ def test_what_does_not_do_on_the_gpu_that_we_chose_is_on_the_processor(own):
         code, _, err = own(*sample)
         assert code == 0 and "torch:stays:Stays is on the processor: " in err and "no such kernel" in err
         assert "no such kernel" in own(*sample, "--device", "mps")[2].splitlines()[-1]
+
+
+def test_shards_say_where_they_were_made_and_a_line_when_a_run_goes_on_elsewhere(tmp_path, recwarn):
+    g, half = (load_generator("avatar", dtype=dtype) for dtype in (torch.float32, torch.bfloat16))
+    options = {"tagger": load_tagger("avatar"), "shard_size": 4}
+    sample(g, tmp_path, n=4, **options)
+    assert not recwarn.list
+    with pytest.warns(UserWarning, match="made on cpu in float32 so far and goes on on cpu in bfloat16; pictures"):
+        sample(half, tmp_path, n=8, **options)
+    recwarn.clear()
+    sample(half, tmp_path, n=9, **options)
+    assert not recwarn.list
+    file = tmp_path / "manifest.json"
+    manifest = json.loads(file.read_text())
+    for shards in (manifest["shards"], manifest["taggers"][0]["shards"]):
+        assert [one["dtype"] for one in shards] == ["float32", "bfloat16", "bfloat16"]
+        assert {one["device"] for one in shards} == {"cpu"}
+        for record in shards:  # as earlier versions wrote them
+            del record["device"], record["dtype"]
+    file.write_text(json.dumps(manifest))
+    assert len(sample(g, tmp_path, n=10, **options)) == 10 and not recwarn.list
 
 
 @pytest.fixture
