@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 import shutil
 import sys
 import tempfile
@@ -364,10 +365,34 @@ def recorded_generator(asked: str | None, recorded: str, file: Path) -> str:
     """
     is_code = recorded.startswith("torch:")
     if recorded and not is_code and from_settings(click.get_current_context(), "generator"):
-        return recorded
+        return _found_again(recorded, file)
     if asked is None and is_code:
         raise LatentEditError(f"{file} is of {recorded}, which is code; say that you want it: --generator '{recorded}'")
-    return asked or recorded
+    return asked or _found_again(recorded, file)
+
+
+def _found_again(name: str, file: Path) -> str:
+    """A generator's name as a file recorded it, with its own file where that is now: from here, or near the file.
+
+    Raises:
+        LatentEditError: it is at none of these places.
+    """
+    kind, _, rest = name.partition(":")
+    argument, mark, options = rest.partition("?")
+    path = Path(argument)
+    if not argument or path.exists() or not (path.suffix or len(path.parts) > 1):
+        return name
+    near = file if file.is_dir() else file.parent
+    # Directions and samples are mostly one folder below the place from which they were made.
+    for place in (near, Path(os.path.abspath(near)).parent):
+        for found in (place / path, place / path.name):
+            if found.exists():
+                click.echo(f"{name}, the generator of {file}, is {found} now", err=True)
+                return f"{kind}:{found}{mark}{options}"
+    raise LatentEditError(
+        f"the generator of {file} is {name}, and there is no {argument} here nor near {file}; say where it is: "
+        f"--generator {kind}:PATH"
+    )
 
 
 def only_one_in(folder: Path) -> None:

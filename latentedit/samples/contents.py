@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from latentedit.files import sha256_of
 from latentedit.generators.base import Generator
 from latentedit.pictures.images import list_pictures, read_picture
 from latentedit.samples.manifest import ContentSource
+from latentedit.shipped import SHIPPED, recorded, recorded_places
 
 _CACHE_BYTES = 1 << 30
 
@@ -59,38 +61,52 @@ class Contents:
             twice = next(p for i, p in enumerate(paths) if p in paths[:i])
             raise LatentEditError(f"content picture {twice} is given twice; give each once")
         ordered = sorted(names.items())
-        source = ContentSource(str(folder), tuple(fingerprinted(name, path) for name, path in ordered))
+        source = ContentSource(recorded(folder), tuple(fingerprinted(name, path) for name, path in ordered))
         return cls(generator, source, [path for _, path in ordered])
 
     @classmethod
-    def find_again(cls, generator: Generator, source: ContentSource, moved: str | Path | None = None) -> Contents:
+    def find_again(
+        cls, generator: Generator, source: ContentSource, moved: str | Path | None = None, *, samples: Path
+    ) -> Contents:
         """The content pictures of a stored run, in its order, checked against their hashes.
 
         Args:
             generator: has ``encode``.
             source: what the run recorded.
-            moved: folder where they are now; None where they were.
+            moved: folder where they are now; None: where they were, or where that is from the samples, or as shipped.
+            samples: folder of the run.
 
         Raises:
             DamagedFileError: one is missing.
             MismatchError: one was changed.
         """
-        folder = Path(moved if moved is not None else source.folder)
+        names = [known.rpartition("#")[0] for known in source.pictures]
+        places = _places(source, samples) if moved is None else [Path(moved)]
+        folder = next((place for place in places if all((place / name).is_file() for name in names)), places[0])
         paths = []
-        for recorded in source.pictures:
-            name, _, _ = recorded.rpartition("#")
+        for name, known in zip(names, source.pictures, strict=True):
             path = folder / name
             if not path.is_file():
                 raise DamagedFileError(
-                    f"content picture {path} is missing; name the folder where it is now (--contents)"
+                    f"content picture {path} is missing; name the folder where those of {samples} are now (--contents)"
                 )
-            if fingerprinted(name, path) != recorded:
+            if fingerprinted(name, path) != known:
                 raise MismatchError(
                     f"content picture {path} was changed since the run was sampled; "
                     "put the old one back, or sample again"
                 )
             paths.append(path)
         return cls(generator, source, paths)
+
+    def seen_from(self, samples: str | Path) -> ContentSource:
+        """The source as a run in that folder records it."""
+        folder = self.source.folder
+        if folder.startswith(SHIPPED):
+            return self.source
+        try:
+            return replace(self.source, beside=Path(os.path.relpath(folder, samples)).as_posix())
+        except ValueError:  # on another drive
+            return self.source
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -133,6 +149,12 @@ def fingerprinted(name: str, path: Path) -> str:
         return f"{name}#{sha256_of(path)[:12]}"
     except OSError as error:
         raise LatentEditError(f"cannot read content picture {path}: {error.strerror}") from error
+
+
+def _places(source: ContentSource, samples: Path) -> list[Path]:
+    """Where a run's content pictures may be, the likeliest first."""
+    near = [] if source.beside is None else [samples / source.beside]
+    return [*recorded_places(source.folder), *near] or [Path(source.folder)]
 
 
 def _absolute(path: str | Path) -> Path:

@@ -313,7 +313,7 @@ def pictures_of(
     for number in np.unique(shards):
         codes[shards == number] = samples.read_codes(int(number))[rows[shards == number] % manifest.shard_size]
     source = manifest.contents
-    pictures = None if source is None else Contents.find_again(generator, source, contents)
+    pictures = None if source is None else Contents.find_again(generator, source, contents, samples=samples.path)
     found = []
     with torch.no_grad():
         for start in range(0, len(rows), batch_size):

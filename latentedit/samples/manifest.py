@@ -64,8 +64,11 @@ class ContentSource:
     """Pictures that an image-to-image generator took its contents from."""
 
     folder: str
+    """Where they were, or ``shipped:`` and the name of a folder that ships."""
     pictures: tuple[str, ...]
     """``relative name#12 hex of the sha256 of its bytes``, in name order."""
+    beside: str | None = None
+    """The folder as seen from that of the samples; None where it ships, or that is not known."""
 
     def __str__(self) -> str:
         digest = hashlib.sha256("\n".join(self.pictures).encode()).hexdigest()[:12]
@@ -205,7 +208,11 @@ def _unusable(file: Path, reason: str) -> DamagedFileError:
 def _parse(document: dict[str, Any]) -> Manifest:
     contents = document["contents"]
     if contents is not None:
-        contents = ContentSource(_text(contents["folder"]), tuple(_text(p) for p in contents["pictures"]))
+        contents = ContentSource(
+            _text(contents["folder"]),
+            tuple(_text(p) for p in contents["pictures"]),
+            _text(contents.get("beside"), optional=True),
+        )
         if not contents.pictures:
             raise ValueError("contents without pictures")
     noise = document["noise"]

@@ -119,7 +119,7 @@ def sample(
         truncation=float(truncation),
         label=None if label is None else int(label),
         noise=noise if isinstance(noise, str) else int(noise),
-        contents=pictures.source if pictures else None,
+        contents=pictures.seen_from(out) if pictures else None,
         styles_per_content=int(styles_per_content),
         shard_size=int(shard_size),
         images=bool(keep_images),

@@ -70,7 +70,7 @@ def tag(
         source = writer.manifest.contents
         if source is None and contents is not None:
             raise LatentEditError(f"{stored.path} was sampled without contents; leave them out (--contents)")
-        pictures = None if source is None else Contents.find_again(generator, source, contents)
+        pictures = None if source is None else Contents.find_again(generator, source, contents, samples=stored.path)
         whole = open_samples(stored.path)  # all code shards are there
         if tagger_has_changed(whole, generator, tagger, contents=contents):
             warnings.warn(

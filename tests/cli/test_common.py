@@ -9,11 +9,13 @@ from pathlib import Path
 
 import click
 import pytest
+import torch
 from commands import TOY, one_error
 from made_directions import lines
 from places import ROOT
 
 from latentedit.cli import cli
+from latentedit.generators.vae import write_vae
 
 
 def every_command(command=cli, path=()):
@@ -135,3 +137,26 @@ def test_advice_names_options(run):
     }
     for command, advice in refused.items():
         assert advice in one_error(run(*command)), command
+
+
+def test_a_generator_is_looked_for_near_the_file_that_names_it(run, monkeypatch):
+    torch.manual_seed(0)
+    decoder = torch.nn.Sequential(torch.nn.Linear(8, 48), torch.nn.Tanh(), torch.nn.Unflatten(1, (3, 4, 4)))
+    Path("job/models").mkdir(parents=True)
+    write_vae("job/models/mine.safetensors", decoder, range="-1..1")
+    there = Path.cwd()
+    monkeypatch.chdir("job")
+    own = "vae:models/mine.safetensors"
+    assert run("sample", "samples", "--generator", own, "--tagger", "none", "-n", 40, "--quiet")[0] == 0
+    assert run("fit-directions", "samples", "--finder", "sefa", "--quiet")[0] == 0
+    monkeypatch.chdir(there)
+    code, _, err = run("fit-directions", "job/samples", "--finder", "sefa")
+    assert code == 0 and f"{own}, the generator of job/samples, is " in err and "job/models/mine.safetensors now" in err
+    edit = ("edit", "--tag", "sefa_00", "--directions", "job/directions/sefa.safetensors", "--out", "a.png", "--force")
+    assert run(*edit)[0] == 0
+    Path("job/models/mine.safetensors").rename("job/directions/mine.safetensors")  # beside the file that names it
+    assert run(*edit)[0] == 0
+    Path("job/directions/mine.safetensors").rename("away.safetensors")
+    err = one_error(run(*edit))
+    assert f"the generator of job/directions/sefa.safetensors is {own}" in err and "--generator vae:PATH" in err
+    assert run(*edit, "--generator", "vae:away.safetensors")[0] == 0
