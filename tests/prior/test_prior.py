@@ -345,7 +345,7 @@ def test_it_knows_the_generator_s_code_from_samples_and_from_a_generator(tmp_pat
         fitted.save(tmp_path / f"{i}.safetensors")
         loaded = le.Prior.load(tmp_path / f"{i}.safetensors")
         loaded.check_generator(own)
-        with pytest.raises(MismatchError, match="this prior was made with.*its code has changed.*fit it again"):
+        with pytest.raises(MismatchError, match="than this prior came from: its code has changed.*fit it again"):
             loaded.check_generator(mended)
         if loaded.tags:
             lines = le.Settled(loaded.directions(own.sample_codes(range(8))), loaded)
@@ -355,4 +355,4 @@ def test_it_knows_the_generator_s_code_from_samples_and_from_a_generator(tmp_pat
     with pytest.raises(MismatchError, match="sample into another folder"):
         le.Prior.fit(stored, generator=mended, recipe=TINY)
     with pytest.warns(UserWarning, match="no probe of toy:.* is kept with this prior"):
-        prior().check_generator(own)
+        replace(prior(), generator_probe=None).check_generator(own)
