@@ -131,8 +131,8 @@ def check_probe(now: str | None, kept: str | None, *, holder: str, generator_id:
         )
     elif not _agree(now, kept):
         raise MismatchError(
-            f"{generator_id} draws other pictures, from the same weights, than {holder} came from: its code has changed "
-            f"since, or the range in its name; {advice}"
+            f"{generator_id} draws other pictures, from the same weights, than {holder} came from: its code has "
+            f"changed since, or the range in its name; {advice}"
         )
 
 
