@@ -22,7 +22,7 @@ KEYS = ("generator", "tagger", "judge", "device")
 _TAGS = ("sample", "tag")
 """Commands that tag; elsewhere ``--tagger`` says whose tags are meant."""
 _ELSEWHERE = ("study",)
-"""Commands that read these from a file of their own."""
+"""Commands that read all but the device from a file of their own."""
 
 
 def read_settings() -> dict[str, str]:
@@ -56,8 +56,9 @@ def defaults(group: click.Group, settings: Mapping[str, str]) -> dict[str, Any]:
     for name, command in group.commands.items():
         if isinstance(command, click.Group):
             found[name] = defaults(command, settings)
-        elif name not in _ELSEWHERE:
+        else:
             known = {option.name for option in command.params} - (set() if name in _TAGS else {"tagger"})
+            known &= {"device"} if name in _ELSEWHERE else set(KEYS)
             found[name] = {key: value for key, value in settings.items() if key in known}
     return found
 
