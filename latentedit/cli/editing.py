@@ -325,8 +325,8 @@ def edit(
     if base is None:
         told, faces = (which.load(context),) * 2
     else:
-        output = repeated_output(base, output)
         told, faces, kept = repeated_faces(base, which, context)
+        output = repeated_output(base, output, len(told.seeds))
     rival, others = None, list[Edit]()
     if against is not None:
         rival = editor.rival(opened, against)

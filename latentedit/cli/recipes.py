@@ -97,9 +97,11 @@ def repeated_faces(recipe: Recipe, which: AskedFaces, context: Context) -> tuple
     return told, recipe.located(told, kept), kept
 
 
-def repeated_output(recipe: Recipe, output: AskedOutput) -> AskedOutput:
-    """The options of output with the recipe's layout, but for what is typed."""
+def repeated_output(recipe: Recipe, output: AskedOutput, faces: int) -> AskedOutput:
+    """The options of output with the recipe's layout, but for what is typed; several faces are no single picture."""
     changes: dict[str, Any] = {name: getattr(output, name) for name in ("steps", "tile") if typed(name)}
     if typed("strip"):
         changes["kind"] = "strip"
+    elif recipe.layout.kind == "single" and faces > 1:
+        changes["kind"] = "sheet"
     return replace(output, base=replace(recipe.layout, **changes))

@@ -87,6 +87,8 @@ def test_a_picture_a_face_has_a_recipe_each(own: Run) -> None:
         assert np.array_equal(np.array(Image.open("again.png")), np.array(Image.open(path)))
         assert recipe_of("again.png") == recipe_of(path) and recipe_of(path)["layout"]["kind"] == "single"
     assert recipe_of(found[1])["contents"]["name"] == "faces/1.png"
+    several = again(own, found[1], "--seeds", "5,9", generator=TRANSLATOR)["recipe"]["layout"]
+    assert several["kind"] == "sheet"  # they are no single picture
 
 
 def test_a_character_sheet_with_contents_and_style(own: Run) -> None:
@@ -176,8 +178,8 @@ def test_what_ships_is_known_by_its_sum(run: Run) -> None:
     assert Path("again.png").read_bytes() == Path("first.png").read_bytes()
     document = first["recipe"]
     document["editor"]["files"][0]["sha256"] = "0" * 64
-    Path("old.json").write_text(json.dumps(document))
-    assert "another version of latentedit" in one_error(run("edit", "--recipe", "old.json"))
+    with pytest.raises(LatentEditError, match="another version of latentedit"):
+        le.Recipe.from_json(document).open_editor()
 
 
 # ---- what is typed changes just that
