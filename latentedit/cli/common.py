@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import json
-import os
 import shutil
 import sys
 import tempfile
@@ -357,18 +356,25 @@ def rows_kept(samples: Path, tagger_id: str | None = None) -> str:
     return f"{rows} rows are kept in {samples}; {GOES_ON}" if rows else f"no rows are kept in {samples} yet"
 
 
-def recorded_generator(asked: str | None, recorded: str, file: Path) -> str:
+def recorded_generator(asked: str | None, recorded: str, file: Path, *, look: bool = True) -> str:
     """The generator that was typed, else the one that a file names, unless that name is code; else the settings' one.
 
+    Args:
+        asked: what was typed, or stands in the settings.
+        recorded: what the file names.
+        file: which names it.
+        look: for the generator's own file near that one, where it is not where the name says.
+
     Raises:
-        LatentEditError: it is ``torch:...``, and files do not choose what is imported and called.
+        LatentEditError: it is ``torch:...``, and files do not choose what is imported and called; its file is nowhere.
     """
     is_code = recorded.startswith("torch:")
-    if recorded and not is_code and from_settings(click.get_current_context(), "generator"):
-        return _found_again(recorded, file)
     if asked is None and is_code:
         raise LatentEditError(f"{file} is of {recorded}, which is code; say that you want it: --generator '{recorded}'")
-    return asked or _found_again(recorded, file)
+    from_file = recorded and not is_code and from_settings(click.get_current_context(), "generator")
+    if asked and not from_file:
+        return asked
+    return _found_again(recorded, file) if look else recorded
 
 
 def _found_again(name: str, file: Path) -> str:
@@ -377,22 +383,20 @@ def _found_again(name: str, file: Path) -> str:
     Raises:
         LatentEditError: it is at none of these places.
     """
+    from latentedit.editing.ingredients import found_name
+
     kind, _, rest = name.partition(":")
-    argument, mark, options = rest.partition("?")
-    path = Path(argument)
-    if not argument or path.exists() or not (path.suffix or len(path.parts) > 1):
+    path = Path(rest.partition("?")[0])
+    if not rest or path.exists() or not (path.suffix or len(path.parts) > 1):
         return name
-    near = file if file.is_dir() else file.parent
-    # Directions and samples are mostly one folder below the place from which they were made.
-    for place in (near, Path(os.path.abspath(near)).parent):
-        for found in (place / path, place / path.name):
-            if found.exists():
-                click.echo(f"{name}, the generator of {file}, is {found} now", err=True)
-                return f"{kind}:{found}{mark}{options}"
-    raise LatentEditError(
-        f"the generator of {file} is {name}, and there is no {argument} here nor near {file}; say where it is: "
-        f"--generator {kind}:PATH"
-    )
+    found = found_name(name, file / "manifest.json" if file.is_dir() else file)
+    if found == name:
+        raise LatentEditError(
+            f"the generator of {file} is {name}, and there is no {path} here nor near {file}; say where it is: "
+            f"--generator {kind}:PATH"
+        )
+    click.echo(f"{name}, the generator of {file}, is {found} now", err=True)
+    return found
 
 
 def only_one_in(folder: Path) -> None:

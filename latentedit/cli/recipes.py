@@ -39,7 +39,7 @@ def repeated_editor(recipe: Recipe, asked: AskedEditor, context: Context) -> Ope
         context.say(f"the recipe is of the device {recipe.device}; pictures of {context.device} differ by up to 1e-5")
     if not typed("dtype") and recipe.dtype in DTYPES:
         context.dtype_name = recipe.dtype
-    name = recorded_generator(given, recipe.generator, recipe.file or Path("the recipe"))
+    name = recorded_generator(given, recipe.generator, recipe.file or Path("the recipe"), look=False)
     if asked.directions is not None or asked.prior is not None:
         return replace(asked, generator=name).load(context)
     generator = context.generator(found_name(name, recipe.file) if given is None else name)
