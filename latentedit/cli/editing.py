@@ -278,7 +278,7 @@ def _with(command: Command, options: Iterable[Callable[[Command], Command]]) -> 
 @cli.command(
     cls=EditCommand,
     sections={
-        "What to add": ("--tag", "--strength", "--opposite", "--no-opposite"),
+        "What to add": ("--tag", "--strength", "--opposite", "--no-opposite", "--recipe"),
         "To which faces": ("--seed", "-n", "--seeds", "--content"),
         "The pictures": ("--out", "--force", "--strip"),
     },
