@@ -1,4 +1,4 @@
-"""Every ```python block of the README and of docs/ runs as it is printed.
+"""Every ```python block of the README and of docs/ runs as it is printed, and every ```sql block of theirs by DuckDB.
 
 The blocks of a page run in order, as one program, in an empty folder. A block whose first line is
 ``# name.py`` is saved as that file and imported; one marked ``python no-run`` is left out.
@@ -24,6 +24,9 @@ FENCE = re.compile(r"^(?P<indent> *)```(?P<info>[^`]*)$")
 FILE = re.compile(r"^# (?P<name>\w+)\.py$")
 
 
+_STATEMENTS = "duckdb.extract_statements"
+
+
 def program(page: str) -> tuple[str, dict[str, str]]:
     """A page's code with every other line blank, so that line numbers stay; and its files by name."""
     lines = page.splitlines()
@@ -41,6 +44,9 @@ def program(page: str) -> tuple[str, dict[str, str]]:
                 kept[start] = f"import {named['name']}"
             elif info == "python":
                 kept[start:number] = block
+            elif info == "sql":  # every query finds something
+                text = "\n".join(block)
+                kept[start] = f"import duckdb; [duckdb.sql(s.query).fetchall()[0] for s in {_STATEMENTS}({text!r})]"
             block = None
         elif block is not None:
             block.append(line[indent:])
@@ -70,6 +76,7 @@ def test_what_counts_as_code() -> None:
          "* ", "  ```python", "  # mine.py", "  d = 2", "  ```"]
     )  # fmt: skip
     code, files = program(page)
+    assert "duckdb" not in code and "duckdb" in program("```sql\nselect 1\n```")[0]
     assert code.split("\n")[1] == "a = 1"
     assert [line for line in code.split("\n") if line] == ["a = 1", "import mine"]
     assert files == {"mine.py": "# mine.py\nd = 2\n"}

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+import duckdb
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
@@ -70,7 +71,6 @@ def test_pandas_reads_the_folder_and_finds_the_carriers(close_to_the_threshold: 
 
 
 def test_duckdb_reads_the_folders_and_finds_the_carriers(close_to_the_threshold: Path) -> None:
-    duckdb = pytest.importorskip("duckdb")
     for tag, count in carriers(close_to_the_threshold).items():
         files = f"{close_to_the_threshold}/tags/*/tags-*.parquet"
         rows = duckdb.sql(f"select seed from '{files}' where list_contains(present, '{tag}')").fetchall()
