@@ -35,7 +35,7 @@ def test_curves(run, toys):
     assert told["strengths"] == [1, 3] and told["share"]["value"][0][1] > 0.5 and told["among"] == "lacking"
     assert 0.3 < told["gain"]["value"][0] < 3 and told["monotone"]["value"][0] > 0.8
     assert told["unevenness"]["value"][0] > 0 and told["step_distance"] == "pixels"
-    assert told["provenance"]["edits"] == ["long_hair -"] and told["unedited"]["value"] == [0]
+    assert told["provenance"]["edits"] == ["long_hair=3 -"] and told["unedited"]["value"] == [0]
     everyone = json.loads(run("evaluate", "curves", *mine, "--strengths", "1,3", "--json", "--all-pictures")[1])
     assert everyone["pictures"] == [40] and 0 < told["pictures"][0] < 40
 

@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 from PIL import Image
 
 from latentedit.pictures.report import Figure, Section, Table, heat_map, write_report
@@ -21,3 +22,11 @@ def test_heat_map_colours_rise_and_fall():
         return int(((image[..., 0] > 120) & (image[..., 2] < 60)).sum())
 
     assert reds(rising) > 10 * max(1, reds(falling))
+
+
+@pytest.mark.filterwarnings("error")  # matplotlib warns of letters that it cannot draw, and of labels without room
+@pytest.mark.parametrize("shape", [(1, 1), (3, 5), (12, 2)])
+def test_labels_of_a_heat_map_are_whole(shape):
+    names = ["a_very_long_danbooru_tag_of_a_kind_(with_series)=3 -short_hair/3", "笑顔 \U000e0fff", "σ"] * 4
+    page = np.asarray(heat_map(np.zeros(shape), names[: shape[0]], names[: shape[1]])).min(-1)
+    assert all((edge == 255).all() for edge in (page[0], page[-1], page[:, 0], page[:, -1]))

@@ -124,7 +124,7 @@ def test_names_are_unique(tmp_path):
 def test_the_command(run, tmp_path):
     shipped = DirectionBank.load_default(load_generator("avatar"))
     shipped.save(tmp_path / "ours.safetensors")
-    turned = [-d if d.tag == "long_hair" else d for d in shipped]
+    turned = [-d if d.tag == "long_hair" else replace(d, score=0.0) for d in shipped]
     DirectionBank([d if d.tag in shipped.tags else Direction(**{**vars(d), "tag": "long_hair"}) for d in turned]).save(
         tmp_path / "turned.safetensors"
     )
@@ -134,7 +134,7 @@ def test_the_command(run, tmp_path):
     assert "none shown [" in out and "minus ours" in out and "which ships for this" in err
     assert Image.open(tmp_path / "compare.png").width > 7 * 128 and max(map(len, out.splitlines())) <= 80
     assert len(json.loads((tmp_path / "compare.json").read_text())["comparison"]["rows"]) == 2
-    assert "over 12 pictures alone" in err
+    assert "over 12 pictures alone" in err and "turned: open_mouth is no better than chance" in err
     code, out, err = run("compare", "ours.safetensors", "turned.safetensors", *common)
     assert code == 1 and "--force" in err
     judged = ["--judge", "avatar", "--json", "--force"]
