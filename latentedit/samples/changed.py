@@ -26,6 +26,8 @@ def tagger_has_changed(
 ) -> bool:
     """Whether a tagger gives rows that it tagged other scores than those that are stored, or has other tags now.
 
+    Scores are not compared where the generator decodes in another dtype than the stored rows were decoded in.
+
     Args:
         samples: the run.
         generator: the one that its codes belong to, unchanged.
@@ -49,6 +51,9 @@ def tagger_has_changed(
     number = next((i for i, (codes, tags) in enumerate(places) if codes.exists() and tags.exists()), None)
     if number is None:
         return False
+    then, now = record.shards[number].dtype, str(getattr(generator, "dtype", "")).removeprefix("torch.")
+    if then and now and then != now:
+        return False  # the pictures are others by a little, and the tagger's scores with them
     rows = min(ROWS, record.shards[number].rows)
     seeds = samples.manifest.seeds(number, rows)
     stored = samples.read_tags(record, number, tagger.tags).dense(slice(0, rows), len(tagger.tags))

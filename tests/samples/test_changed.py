@@ -112,6 +112,18 @@ def test_a_mended_tagger_tags_anew_and_is_never_mixed(tags: str, gain: float, fi
     assert fitted("sample", "--generator", G, "--tagger", T, "-n", 150)[0] == 0
 
 
+def test_pictures_in_another_dtype_do_not_accuse_the_tagger(fitted: Run) -> None:
+    """bfloat16 moves this tagger's scores by more than 0.01, for its gain is 40."""
+    write("light", TAGGER.format(tags=TAGS, gain=40))
+    sample = ("sample", "halves", "--generator", G, "--tagger", T, "--quiet")
+    assert fitted(*sample, "-n", 12)[0] == 0
+    code, _, err = fitted(*sample, "-n", 20, "--dtype", "bfloat16")
+    assert code == 0 and len(le.open_samples("halves")) == 20, err
+    write("light", TAGGER.format(tags=TAGS, gain=30))
+    code, _, err = fitted(*sample, "-n", 30, "--dtype", "bfloat16")  # the shard is of this dtype by now
+    assert code == 1 and "code has changed" in err, err
+
+
 def test_tags_of_others_stay_and_the_order_does(fitted: Run) -> None:
     write("other", TAGGER.format(tags="('high', 'low')", gain=3) + "\nLight.id = 'other:1'\n")
     assert fitted("tag", "samples", "--generator", G, "--tagger", "torch:other:tagger")[0] == 0
