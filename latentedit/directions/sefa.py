@@ -14,8 +14,10 @@ positive. :func:`latentedit.directions.match_by_correlation` gives tags to compo
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import ClassVar, Literal
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -29,6 +31,21 @@ from latentedit.generators.base import Generator
 
 SIGMA_SEEDS = range(2**31, 2**31 + 4096)
 """Seeds of the codes that sigma is measured on; far from those that people sample."""
+
+
+_drawn: WeakKeyDictionary[Generator, Array] = WeakKeyDictionary()
+
+
+def sigma_codes(generator: Generator) -> Array:
+    """Codes (4096, d) float64 of :data:`SIGMA_SEEDS`, not writeable; drawn once a generator, as that may take long."""
+    try:
+        return _drawn[generator]
+    except (KeyError, TypeError):  # not drawn yet, or an object that nothing can be kept for
+        codes = generator.sample_codes(SIGMA_SEEDS).detach().cpu().double().clone().numpy()
+    codes.setflags(write=False)
+    with suppress(TypeError):
+        _drawn[generator] = codes
+    return codes
 
 
 @dataclass(frozen=True)
@@ -70,7 +87,7 @@ class SeFa:
                 raise UnknownNameError("SeFa component", tag, names)
         values, vectors = factorise(stacked, normalise=self.variant == "normalised")
         v = vectors[:, : self.k]  # (d, k)
-        codes = source.sample_codes(SIGMA_SEEDS).detach().cpu().double().numpy()  # (4096, d)
+        codes = sigma_codes(source)  # (4096, d)
         sigmas = (codes @ v).std(0)
         moving = sigmas > STILL * np.sqrt(codes.var(0).sum())
         wanted = [names.index(tag) for tag in tags] if tags is not None else list(range(self.k))

@@ -13,7 +13,7 @@ from toy import ToyGenerator
 
 from latentedit.directions import SeFa, match_by_correlation
 from latentedit.directions.moments import Moments
-from latentedit.directions.sefa import factorise
+from latentedit.directions.sefa import factorise, sigma_codes
 from latentedit.errors import LatentEditError, MismatchError, UnknownNameError
 
 
@@ -124,3 +124,21 @@ def test_tags_get_the_component_that_correlates_most() -> None:
     assert found[0].params["component"] == "sefa_02" and found[0].vector[found[0].vector.abs().argmax()] < 0
     with pytest.raises(MismatchError):
         match_by_correlation(components, Moments(16, ["a"], generator_id="other:1"))
+
+
+def test_the_codes_that_sigma_is_measured_on_are_drawn_once_a_generator(monkeypatch):
+    """Two fits of one generator draw them once, another generator draws its own, and nobody can change them."""
+    drawn = []
+    sample_codes = ToyGenerator.sample_codes
+
+    def counting(self, seeds, **rest):
+        drawn.append(len(seeds))
+        return sample_codes(self, seeds, **rest)
+
+    monkeypatch.setattr(ToyGenerator, "sample_codes", counting)
+    one, other = ToyGenerator(), ToyGenerator(seed=1)
+    first, again = SeFa(k=2).fit(one), SeFa(k=1).fit(one)
+    assert drawn == [4096] and again[0].sigma == pytest.approx(first[0].sigma, rel=1e-12)
+    assert SeFa(k=1).fit(other)[0].sigma != first[0].sigma and drawn == [4096, 4096]
+    with pytest.raises(ValueError, match="read-only"):
+        sigma_codes(one)[0] = 0

@@ -33,7 +33,7 @@ from latentedit.directions.direction import Direction
 from latentedit.directions.formats.containers import Array, Held, read_file, write_npy, write_npz, write_pt
 from latentedit.directions.formats.reading import Raw, Rows, raw_directions, shaped
 from latentedit.directions.formats.recognition import check_format, format_of_suffix, guess_format
-from latentedit.directions.sefa import SIGMA_SEEDS
+from latentedit.directions.sefa import sigma_codes
 from latentedit.errors import LatentEditError
 from latentedit.files import sha256_of
 from latentedit.generators.base import Generator
@@ -147,8 +147,7 @@ def measure_sigma(vectors: Array, generator: Generator) -> Array:
     """
     v = vectors.astype(np.float64)
     v = v.sum(1) if v.ndim == 3 else v  # (k, d)
-    codes = generator.sample_codes(SIGMA_SEEDS).detach().cpu().double().numpy()  # (4096, d)
-    return (codes @ v.T).std(0)
+    return (sigma_codes(generator) @ v.T).std(0)
 
 
 def _warn_of_sigmas(found: Sequence[Raw], sigmas: Array, held: Held) -> None:
