@@ -182,8 +182,8 @@ def _against(difference: Estimate, digits: int) -> str:
     """A difference with its interval, or that none is shown, in 32 columns."""
     if difference.value != difference.value:
         return ""
-    ends = f"[{difference.low:+.{digits}f}, {difference.high:+.{digits}f}]"
-    return f"{difference.value:+.{digits}f} {ends}" if difference.shows_difference else f"none shown {ends}"
+    text = format(difference, f"+.{digits}f")
+    return text if difference.shows_difference else f"none shown {text.partition(' ')[2]}"
 
 
 @dataclass(frozen=True)

@@ -86,7 +86,7 @@ def tables_of(results: Results) -> list[Section]:
 
 def against_zero(difference: Estimate, digits: int) -> str:
     """A difference in words: signed with its interval, or that none is shown."""
-    text = f"{difference.value:+.{digits}f} [{difference.low:+.{digits}f}, {difference.high:+.{digits}f}]"
+    text = format(difference, f"+.{digits}f")
     return text if difference.shows_difference else f"{NO_DIFFERENCE} ({text})"
 
 

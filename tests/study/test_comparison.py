@@ -16,6 +16,7 @@ from latentedit.errors import LatentEditError, MismatchError
 from latentedit.metrics.carriers import draw_own
 from latentedit.metrics.intervals import estimate
 from latentedit.study.comparison import MEASURES, compare, gap, unique_names
+from latentedit.study.report import against_zero
 
 weaker = DirectionBank([along("long_hair", 0, extra=0.9), along("short_hair", 1), along("smile", 2, extra=0.3)])
 
@@ -171,3 +172,7 @@ def test_of_many_files_a_terminal_has_the_first_the_best_and_the_worst(run):
     ranked = sorted(every.values(), reverse=True)
     first = every[files[0].removesuffix(".safetensors")]
     assert values == [round(v, 2) for v in (*ranked[:2], first, *ranked[-2:])]
+
+
+def test_a_difference_of_one_picture_has_no_interval_and_says_so():
+    assert against_zero(estimate(np.array([0.5])), 2) == "no difference shown (+0.50 [no interval])"
