@@ -43,7 +43,7 @@ class TensorFlowTagger(PictureTagger):
         self._device = _place(self._tensorflow, device)
         self.device = torch.device("cpu") if self._device.startswith("/CPU") else device
         try:
-            with self._tensorflow.device(self._device):
+            with self._tensorflow.device(self._device), _deep_recursion():
                 self._model = self._package.project.load_model_from_project(str(folder), compile_model=False)
         except Exception as error:  # Keras has no class for them
             reason = " ".join(str(error).split())[:200]
@@ -96,6 +96,17 @@ def _import(device: torch.device) -> tuple[Any, Any]:
             f"deepdanbooru with backend=tensorflow cannot import its packages ({reason}); install them with "
             "pip install 'latentedit[deepdanbooru]', or use backend=torch"
         ) from error
+
+
+@contextmanager
+def _deep_recursion() -> Iterator[None]:
+    """Keras walks a network layer by layer in depth, some 900 calls for the package's; the usual limit is 1,000."""
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(max(before, 10_000))
+    try:
+        yield
+    finally:
+        sys.setrecursionlimit(before)
 
 
 def _place(tensorflow: Any, device: torch.device) -> str:

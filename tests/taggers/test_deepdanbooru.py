@@ -367,3 +367,13 @@ def test_a_project_that_the_package_trained(tmp_path):
         agrees_with_the_package(folder, in_a_process)
     finally:
         shutil.rmtree(folder)
+
+
+def test_a_caller_deep_in_calls_of_its_own_loads_it_too(small_project):
+    """Keras walks a network in depth, so its load would run into Python's limit of 1,000 calls."""
+
+    def after(calls):
+        return after(calls - 1) if calls else load(small_project, "tensorflow")
+
+    limit = sys.getrecursionlimit()
+    assert after(limit - 250).tags and sys.getrecursionlimit() == limit
