@@ -1,6 +1,7 @@
 """DeepDanbooru on both backends, against the package itself and the fixture that it made."""
 
 import functools
+import inspect
 import io
 import json
 import os
@@ -370,10 +371,11 @@ def test_a_project_that_the_package_trained(tmp_path):
 
 
 def test_a_caller_deep_in_calls_of_its_own_loads_it_too(small_project):
-    """Keras walks a network in depth, so its load would run into Python's limit of 1,000 calls."""
+    """Keras walks a network in depth, the package's some 900 calls: this small one's with 60 left of Python's 1,000."""
 
     def after(calls):
         return after(calls - 1) if calls else load(small_project, "tensorflow")
 
+    load(small_project, "tensorflow")  # what is imported at the first time takes calls as well
     limit = sys.getrecursionlimit()
-    assert after(limit - 250).tags and sys.getrecursionlimit() == limit
+    assert after(limit - len(inspect.stack(0)) - 60).tags and sys.getrecursionlimit() == limit
