@@ -19,10 +19,11 @@ from torch import Tensor
 
 from latentedit.directions.direction import Direction, check_same_space
 from latentedit.directions.edits import Edit, EditLike
-from latentedit.directions.table import html_of, some
+from latentedit.directions.table import html_of
 from latentedit.errors import DamagedFileError, LatentEditError, MismatchError, UnknownNameError
 from latentedit.generators.base import Generator
 from latentedit.generators.probe import check_probe, probe_of
+from latentedit.pictures.notebook import few
 from latentedit.shipped import shipped
 from latentedit.tensorfile import read_safetensors, write_safetensors
 
@@ -139,7 +140,7 @@ class DirectionBank:
         return iter(self._directions.values())
 
     def __repr__(self) -> str:
-        return f"DirectionBank({len(self)} directions of {self.generator_id}: {some(self.tags)})"
+        return f"DirectionBank({len(self)} directions of {self.generator_id}: {few(self.tags, 8)})"
 
     def _repr_html_(self) -> str:
         """A table of the directions, for notebooks."""

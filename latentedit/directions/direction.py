@@ -31,8 +31,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from latentedit.directions.table import html
 from latentedit.errors import LatentEditError, MismatchError
+from latentedit.pictures.notebook import table_html
 
 UNITS = ("sigma", "latent", "raw")
 Unit = Literal["sigma", "latent", "raw"]
@@ -112,7 +112,7 @@ class Direction:
             ("held-out R²", "" if self.score is None else f"{self.score:.3f}"),
             ("support", self.support), ("tagger", self.tagger_id),
         ]  # fmt: skip
-        return html([(name, value) for name, value in rows if value not in (None, "")])
+        return table_html([(name, value) for name, value in rows if value not in (None, "")])
 
     @property
     def step(self) -> Tensor:

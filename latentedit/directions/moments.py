@@ -45,8 +45,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from latentedit.directions.statistics import Array, Statistics, Tagged, combine, summarise
-from latentedit.directions.table import html, some
 from latentedit.errors import DamagedFileError, LatentEditError, MismatchError, UnknownNameError
+from latentedit.pictures.notebook import few, table_html
 from latentedit.samples.tag_filter import select_tags
 from latentedit.tensorfile import read_safetensors, write_safetensors
 
@@ -204,14 +204,14 @@ class Moments:
     # -- what comes out
 
     def __repr__(self) -> str:
-        tags = f"{len(self.tags)} tags: {some(self.tags)}"
+        tags = f"{len(self.tags)} tags: {few(self.tags, 8)}"
         return f"Moments({self.count} rows of {self.dim} numbers of {self.generator_id}, {tags})"
 
     def _repr_html_(self) -> str:
         """How many rows carry each tag, for notebooks."""
         labelled = self.label_counts
         rows = [(tag, n, f"{n / max(labelled[tag], 1):.1%}") for tag, n in self.tag_counts.items()]
-        return html(rows, ("tag", "rows", "share"))
+        return table_html(rows, ("tag", "rows", "share"))
 
     @property
     def count(self) -> int:

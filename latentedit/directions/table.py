@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
+
+from latentedit.pictures.notebook import table_html
 
 if TYPE_CHECKING:
     from latentedit.directions.bank import DirectionBank
     from latentedit.directions.direction import Direction
-
-
-SHOWN = 8
-"""Tags that a line names."""
-
-
-def some(tags: Sequence[str]) -> str:
-    """The first of them, and how many more there are."""
-    more = f", ... {len(tags) - SHOWN} more" if len(tags) > SHOWN else ""
-    return ", ".join(tags[:SHOWN]) + more
 
 
 def table_of(bank: DirectionBank, *, nearest: bool = True) -> tuple[list[str], list[list[str]]]:
@@ -40,15 +31,7 @@ def table_of(bank: DirectionBank, *, nearest: bool = True) -> tuple[list[str], l
 def html_of(bank: DirectionBank) -> str:
     """The table as HTML, without the nearest ones."""
     headings, rows = table_of(bank, nearest=False)
-    return html(rows, headings)
-
-
-def html(rows: Sequence[Sequence[object]], headings: Sequence[str] | None = None) -> str:
-    """A table as HTML, what stands in it escaped."""
-    import pandas as pd
-
-    table: str = pd.DataFrame(rows, columns=headings).to_html(index=False, header=headings is not None, border=0)
-    return table
+    return table_html(rows, headings)
 
 
 def _row(d: Direction, *, component: bool) -> list[str]:

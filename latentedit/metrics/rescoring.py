@@ -32,6 +32,7 @@ from latentedit.metrics.intervals import NOTHING, Estimate, estimate, few_pictur
 from latentedit.metrics.looks import Looks, Watch
 from latentedit.metrics.naturalness import Naturalness
 from latentedit.metrics.scoring import UNEDITED, Progress, Scorer, along, check_statistics, stay
+from latentedit.pictures.notebook import table_html
 from latentedit.taggers import Tagger
 from latentedit.taggers.base import thresholds_of
 from latentedit.tensorfile import read_safetensors, write_safetensors
@@ -177,8 +178,6 @@ class Rescoring:
 
     def _repr_html_(self) -> str:
         """A table of the edits, over the pictures that lack each one's tag, for notebooks."""
-        import pandas as pd
-
         rows = []
         for i, (label, target) in enumerate(zip(self.labels, self.targets, strict=True)):
             if target not in self.tags:
@@ -188,8 +187,7 @@ class Rescoring:
             other = f"{worst[0]} {worst[1]:.2f}" if worst else ""
             rows.append((label, str(one.pictures), f"{one.target:.2f}", f"{one.off_target:.3f}", other))
         names = ("edit", "lack it", "target rises by", "others change by", "worst other")
-        table: str = pd.DataFrame(rows, columns=names).to_html(index=False, border=0)
-        return table
+        return table_html(rows, names)
 
     def rows(self, target: int, *, having: str | None = None) -> np.ndarray:
         """Which pictures (n,) lack the target's tag before the edit, and carry the tag ``having``."""

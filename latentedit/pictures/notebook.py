@@ -1,4 +1,4 @@
-"""Parts of what things show of themselves in a notebook: a table of facts, and a row of small pictures."""
+"""Parts of what things show of themselves in a notebook: tables, and a row of small pictures."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import base64
 import html
 import io
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
-from torch import Tensor
-
-from latentedit.pictures.images import to_pil
+if TYPE_CHECKING:
+    from torch import Tensor
 
 SIDE = 96
 """Of a picture on the screen, in pixels."""
@@ -31,8 +31,18 @@ def facts_html(title: str, facts: Mapping[str, object]) -> str:
     return f"<table><caption>{html.escape(title)}</caption>{''.join(rows)}</table>"
 
 
+def table_html(rows: Sequence[Sequence[object]], headings: Sequence[str] | None = None) -> str:
+    """Rows under headings, as HTML; what stands in them is escaped."""
+    import pandas as pd
+
+    table: str = pd.DataFrame(rows, columns=headings).to_html(index=False, header=headings is not None, border=0)
+    return table
+
+
 def pictures_html(pictures: Tensor) -> str:
     """Pictures (n, 3, H, W) in [-1, 1] beside each other, small, as HTML that needs no file."""
+    from latentedit.pictures.images import to_pil  # it needs torch
+
     found = []
     for picture in to_pil(pictures):
         sharp = "; image-rendering: pixelated" if max(picture.size) < SIDE else ""

@@ -29,10 +29,10 @@ from latentedit.directions.bank import DirectionBank, check_codes, parse_layers
 from latentedit.directions.direction import Direction
 from latentedit.directions.edits import DEFAULT_STRENGTH, Edit, EditLike
 from latentedit.directions.pairs import TagRelations
-from latentedit.directions.table import html, some
 from latentedit.errors import DamagedFileError, LatentEditError, MismatchError
 from latentedit.generators.base import Generator
 from latentedit.generators.probe import check_probe, probe_of
+from latentedit.pictures.notebook import few, table_html
 from latentedit.prior.asking import LADDER, NEAR, REACHED, added_up, share_of
 from latentedit.prior.conditions import Condition, vector_width
 from latentedit.prior.fitting import PriorRecipe, Progress, learn
@@ -88,14 +88,14 @@ class Prior:
     generator_probe: str | None = None
 
     def __repr__(self) -> str:
-        return f"Prior({len(self.tags)} tags of {self.generator_id}: {some(self.tags)})"
+        return f"Prior({len(self.tags)} tags of {self.generator_id}: {few(self.tags, 8)})"
 
     def _repr_html_(self) -> str:
         """What is known of it, for notebooks."""
-        return html(
+        return table_html(
             [
                 ("prior of", self.generator_id), ("numbers", self.dim), ("slots", len(self.layers)),
-                ("tagger", self.tagger_id or "none"), (f"{len(self.tags)} tags", some(self.tags)),
+                ("tagger", self.tagger_id or "none"), (f"{len(self.tags)} tags", few(self.tags, 8)),
             ]
         )  # fmt: skip
 

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from latentedit.directions.bank import DirectionBank
 from latentedit.directions.edits import EditLike
-from latentedit.directions.table import html
 from latentedit.errors import LatentEditError, MismatchError
 from latentedit.generators.base import Generator
+from latentedit.pictures.notebook import table_html
 from latentedit.prior.prior import Prior
 
 TIME = 0.65
@@ -48,7 +48,7 @@ class Settled:
 
     def _repr_html_(self) -> str:
         """A table of the directions, for notebooks."""
-        return html([("settled on", repr(self.prior)), ("at time", self.time)]) + self.bank._repr_html_()
+        return table_html([("settled on", repr(self.prior)), ("at time", self.time)]) + self.bank._repr_html_()
 
     @property
     def usual_strengths(self) -> dict[str, float]:

@@ -15,9 +15,9 @@ from torch import Tensor
 
 from latentedit.directions.bank import check_codes, parse_layers
 from latentedit.directions.edits import DEFAULT_STRENGTH, Edit, EditLike
-from latentedit.directions.table import html, some
 from latentedit.errors import LatentEditError, MismatchError
 from latentedit.generators.base import Generator
+from latentedit.pictures.notebook import few, table_html
 from latentedit.prior.reading import stored
 from latentedit.samples.store import Samples, open_samples
 
@@ -43,12 +43,12 @@ class Transport:
         self.dim = len(next(iter(self._maps.values()))[0][1])
 
     def __repr__(self) -> str:
-        return f"Transport({len(self.tags)} tags of {self.generator_id}: {some(self.tags)})"
+        return f"Transport({len(self.tags)} tags of {self.generator_id}: {few(self.tags, 8)})"
 
     def _repr_html_(self) -> str:
         """What is known of it, for notebooks."""
-        tags = (f"{len(self.tags)} tags", some(self.tags))
-        return html([("transport of", self.generator_id), ("numbers", self.dim), tags])
+        tags = (f"{len(self.tags)} tags", few(self.tags, 8))
+        return table_html([("transport of", self.generator_id), ("numbers", self.dim), tags])
 
     @classmethod
     def fit(

@@ -39,6 +39,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from latentedit.errors import LatentEditError, MismatchError, UnknownNameError
+from latentedit.pictures.notebook import facts_html
 from latentedit.samples.manifest import FileRecord, Manifest, TaggerRecord, read_manifest
 from latentedit.samples.places import SAMPLE, TAG, check_size, codes_path, damaged, tags_path, verify, vocabulary_path
 from latentedit.samples.tables import DICTIONARY, SCORE_FLOOR, SparseScores, read_scores, read_style
@@ -105,10 +106,9 @@ class Samples:
 
     def _repr_html_(self) -> str:
         """What the run is, as a table for notebooks; read from the manifest alone."""
-        import pandas as pd
-
         m = self.manifest
         facts = {
+            "folder": str(self.path),
             "generator": f"{m.generator} ({m.generator_id})" if m.generator else m.generator_id,
             "samples": f"{self.rows}, seeds {m.seed} … {m.seed + self.rows - 1}",
             "codes": f"{self.dim} numbers, {len(m.layers)} slots, truncation {m.truncation:g}",
@@ -122,10 +122,7 @@ class Samples:
             kind = "tagger" if len(m.taggers) == 1 else f"tagger {i}"
             name = f"{tagger.name} ({tagger.id})" if tagger.name else tagger.id
             facts[kind] = f"{name}: {tagger.vocabulary.rows} tags of {done} samples"
-        with pd.option_context("display.max_colwidth", None):
-            frame = pd.DataFrame(facts.items(), columns=["folder", str(self.path)])
-            table: str = frame.to_html(index=False, border=0, justify="left")
-        return table
+        return facts_html("Samples", facts)
 
     def check_generator(self, generator_id: str, *, probe: str | None = None) -> None:
         """Check that a generator is the one that the codes belong to.
