@@ -15,8 +15,8 @@ from latentedit.editing.editor import Editor
 from latentedit.editing.ingredients import SHIPPED
 from latentedit.errors import DamagedFileError, LatentEditError
 from latentedit.generators.base import Generator
-from latentedit.prior.prior import FORMAT as PRIOR
 from latentedit.prior.prior import Prior
+from latentedit.prior.prior_file import FORMAT as PRIOR
 from latentedit.prior.settled import Settled
 from latentedit.prior.transport import Transport
 from latentedit.shipped import shipped

@@ -9,13 +9,10 @@ It is StyleFlow's idea (Abdal et al., "StyleFlow: Attribute-conditioned Explorat
 Conditional Continuous Normalizing Flows", 2021) with flow matching (Lipman et al., 2023), with conditions of which any
 subset is named, and in difference form, so that no edit is the code bit for bit. That generators' latents are well
 modelled by small generative models: Luo et al., "Learning a Generative Meta-Model of LLM Activations" (2026).
-
-**Files** are safetensors, the networks in half precision, with string metadata for everything else as JSON.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,23 +26,20 @@ from latentedit.directions.bank import DirectionBank, check_codes, parse_layers
 from latentedit.directions.direction import Direction
 from latentedit.directions.edits import DEFAULT_STRENGTH, Edit, EditLike
 from latentedit.directions.pairs import TagRelations
-from latentedit.errors import DamagedFileError, LatentEditError, MismatchError
+from latentedit.errors import LatentEditError, MismatchError
 from latentedit.generators.base import Generator
 from latentedit.generators.probe import check_probe, probe_of
 from latentedit.pictures.notebook import few, table_html
 from latentedit.prior.asking import LADDER, NEAR, REACHED, added_up, share_of
-from latentedit.prior.conditions import Condition, vector_width
+from latentedit.prior.conditions import Condition
 from latentedit.prior.fitting import PriorRecipe, Progress, learn
 from latentedit.prior.flow import WayBack, carry, guided
-from latentedit.prior.networks import Surrogate, Velocity
+from latentedit.prior.networks import Velocity
+from latentedit.prior.prior_file import generator_of, read_prior, write_prior
 from latentedit.prior.reading import Reader
 from latentedit.prior.space import CodeSpace
 from latentedit.samples.store import Samples, open_samples
 from latentedit.shipped import shipped
-from latentedit.tensorfile import read_safetensors, write_safetensors
-
-FORMAT = "latentedit.prior"
-SCHEMA = 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -428,16 +422,11 @@ class Prior:
 
     def save(self, path: str | Path) -> None:
         """Write the prior to a safetensors file, atomically; the networks in half precision."""
-        arrays = self.arrays()
-        metadata = {
-            "format": FORMAT, "schema": str(SCHEMA), "generator_id": self.generator_id,
-            "generator_name": self.generator_name, "tagger_id": self.tagger_id or "",
-            "tagger_name": self.tagger_name, "tags": json.dumps(self.tags),
-            "layers": json.dumps(self.layers), "names": json.dumps(sorted(arrays)),
-            "about": json.dumps(dict(self.about)),
-            **({} if self.generator_probe is None else {"generator_probe": self.generator_probe}),
-        }  # fmt: skip
-        write_safetensors(path, arrays, metadata)
+        write_prior(
+            path, self.arrays(), tags=self.tags, layers=self.layers, about=self.about, generator_id=self.generator_id,
+            generator_name=self.generator_name, generator_probe=self.generator_probe, tagger_id=self.tagger_id,
+            tagger_name=self.tagger_name,
+        )  # fmt: skip
 
     @classmethod
     def load(cls, path: str | Path, *, device: str | torch.device = "cpu") -> Prior:
@@ -446,41 +435,7 @@ class Prior:
         Raises:
             DamagedFileError: missing, truncated, of another kind, or written by a newer latentedit.
         """
-        _, metadata = read_safetensors(path, format=FORMAT, schema=SCHEMA, names=())
-        try:
-            names = json.loads(metadata["names"])
-            arrays, _ = read_safetensors(path, format=FORMAT, schema=SCHEMA, names=names)
-            t = {name: _tensor(value).to(device) for name, value in arrays.items()}
-            if not all(torch.isfinite(value).all() for value in t.values() if value.is_floating_point()):
-                raise ValueError("numbers that are not finite")
-            tags, layers = (tuple(map(str, json.loads(metadata[name]))) for name in ("tags", "layers"))
-            space = CodeSpace(t["mean"], t["axes"], t["deviation"])
-            cells = len(t["cells.mean"])
-            velocity = Velocity(
-                space.width, vector_width(len(tags), cells // 3), hidden=len(t["velocity.time.bias"]),
-                depth=sum(name.startswith("velocity.layers.") and name.endswith("bias") for name in t),
-            ).to(device)  # fmt: skip
-            network = Surrogate(space.width, len(tags), cells, hidden=len(t["reader.body.0.bias"])).to(device)
-            for kind, one in (("velocity", velocity), ("reader", network)):
-                one.load_state_dict({n.removeprefix(f"{kind}."): v for n, v in t.items() if n.startswith(f"{kind}.")})
-                one.eval().requires_grad_(False)
-            shapes = (t["regions"].shape, t["related"].shape, t["percentiles"].shape, t["known"].shape)
-            if shapes != ((len(tags), cells // 3), (len(tags), len(tags)), (101, len(tags)), (len(tags),)):
-                raise ValueError(f"tables of the shapes {[tuple(s) for s in shapes]} for {len(tags)} tags")
-            if not (space.deviation > 0).all():
-                raise ValueError("an axis without width")
-            if space.axes.shape != (space.width, len(space.mean)):
-                raise ValueError(f"axes of the shape {tuple(space.axes.shape)}")
-            return cls(
-                tags, metadata["generator_id"], len(space.mean), layers, space,
-                Reader(network, t["known"], t["cells.mean"], t["cells.deviation"]), velocity,
-                t["regions"], t["related"], t["percentiles"], metadata.get("generator_name", ""),
-                metadata.get("tagger_id") or None, dict(json.loads(metadata["about"])), metadata.get("tagger_name", ""),
-                metadata.get("generator_probe"),
-            )  # fmt: skip
-        except (KeyError, TypeError, ValueError, IndexError, RuntimeError) as error:
-            reason = str(error).splitlines()[0]
-            raise DamagedFileError(f"{path}: a damaged prior ({reason}); fit it again") from error
+        return cls(**read_prior(path, device))
 
     @classmethod
     def load_default(cls, generator: Generator) -> Prior:
@@ -490,14 +445,8 @@ class Prior:
             LatentEditError: none comes with latentedit.
         """
         for path in sorted(shipped("directions").glob("*.prior.safetensors")):
-            _, metadata = read_safetensors(path, format=FORMAT, schema=SCHEMA, names=())
-            if metadata.get("generator_id") == generator.id:
+            if generator_of(path) == generator.id:
                 return cls.load(path)
         raise LatentEditError(
             f"no prior of the generator {generator.id} comes with latentedit; run `latentedit fit-prior`"
         )
-
-
-def _tensor(value: np.ndarray) -> Tensor:
-    found = torch.from_numpy(value)
-    return found.float() if found.is_floating_point() else found

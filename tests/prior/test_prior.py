@@ -18,9 +18,8 @@ from latentedit.errors import DamagedFileError, LatentEditError, MismatchError, 
 from latentedit.generators.probe import look_at
 from latentedit.prior import prior as module
 from latentedit.prior.flow import WayBack, carry, guided
+from latentedit.prior.prior_file import FORMAT, SCHEMA
 from latentedit.tensorfile import read_safetensors, write_safetensors
-
-FORMAT, SCHEMA = module.FORMAT, module.SCHEMA
 
 
 def test_an_edit_moves_its_tag_both_ways_and_further_with_strength() -> None:
