@@ -78,3 +78,16 @@ def threads(request: pytest.FixtureRequest) -> Iterator[int]:
     torch.set_num_threads(request.param)
     yield request.param
     torch.set_num_threads(before)
+
+
+@pytest.fixture
+def give(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], str]:
+    """Puts an object behind the name of a factory."""
+
+    def name(thing: Any) -> str:
+        module = type(sys)("given")
+        module.factory = lambda: thing  # type: ignore[attr-defined]
+        monkeypatch.setitem(sys.modules, "given", module)
+        return "torch:given:factory"
+
+    return name

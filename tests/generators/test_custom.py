@@ -1,36 +1,23 @@
-"""``torch:package.module:factory`` for generators and taggers: defaults, checks and one-line errors."""
+"""``torch:package.module:factory`` for generators: defaults, checks and one-line errors."""
 
 from __future__ import annotations
 
 import inspect
 import sys
 import textwrap
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from supplied import Plain, broken, refusal
 from torch import Tensor, nn
 
 from latentedit.errors import LatentEditError
 from latentedit.generators import Generator, load_generator
 from latentedit.generators.base import seed_latents, weights_id
 from latentedit.taggers import Tagger, load_tagger
-from latentedit.taggers.base import thresholds_of
-
-
-class Plain:
-    """The least a generator can be."""
-
-    dim = 6
-
-    def __init__(self) -> None:
-        self.paint = nn.Linear(6, 3 * 4 * 4)
-
-    def decode(self, codes: Tensor) -> Tensor:
-        return torch.tanh(self.paint(codes)).reshape(-1, 3, 4, 4)
 
 
 class Full(nn.Module):
@@ -60,37 +47,6 @@ class Full(nn.Module):
         return images.mean((2, 3)), images.new_zeros(len(images), 4)
 
 
-class Scorer:
-    """The least a tagger can be."""
-
-    tags = ("bright", "dark")
-
-    def score(self, images: Tensor) -> Tensor:
-        light = (images.mean((1, 2, 3)) + 1) / 2
-        return torch.stack([light, 1 - light], 1)
-
-
-def broken(kind: type, **changes: Any) -> Any:
-    """An object of that class with other attributes; a change to ... takes the attribute away."""
-    names = {name: value for name, value in vars(kind).items() if not name.startswith("__") or name == "__init__"}
-    names |= changes
-    bases = (nn.Module,) if issubclass(kind, nn.Module) else ()
-    return type("Mine", bases, {name: value for name, value in names.items() if value is not ...})()
-
-
-@pytest.fixture
-def give(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], str]:
-    """Puts an object behind the name of a factory."""
-
-    def name(thing: Any) -> str:
-        module = type(sys)("given")
-        module.factory = lambda: thing  # type: ignore[attr-defined]
-        monkeypatch.setitem(sys.modules, "given", module)
-        return "torch:given:factory"
-
-    return name
-
-
 @pytest.fixture
 def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], None]:
     """Writes a module into a working directory that is not in ``sys.path`` yet."""
@@ -105,16 +61,6 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str
     for name in set(sys.modules) - before:
         if str(tmp_path) in str(getattr(sys.modules[name], "__file__", "")):
             del sys.modules[name]
-
-
-def refusal(load: Callable[[str], Any], name: str) -> str:
-    """The message of the error that loading raises: one line that carries the name."""
-    with pytest.raises(LatentEditError) as caught:
-        load(name)
-    message = str(caught.value)
-    assert "\n" not in message and len(message) < 600
-    assert name in message
-    return message
 
 
 # The least object
@@ -294,151 +240,6 @@ def test_bad_encode(found: Any, give: Callable[[Any], str]) -> None:
     generator = load_generator(give(broken(Plain, encode=lambda self, images: found)))
     with pytest.raises(LatentEditError, match="encode"):
         generator.encode(torch.zeros(2, 3, 4, 4))  # type: ignore[attr-defined]
-
-
-# What pictures lie in
-
-
-def _sigmoid(self: Any, codes: Tensor) -> Tensor:
-    return torch.sigmoid(self.paint(codes)).reshape(-1, 3, 4, 4)
-
-
-def test_pictures_in_zero_to_one_are_asked_about(give: Callable[[Any], str]) -> None:
-    message = refusal(load_generator, give(broken(Plain, decode=_sigmoid)))
-    assert "none of 64 decoded pictures has a value below 0" in message
-    assert "torch:given:factory?range=0..1" in message and "pixel_range = (0, 1)" in message
-
-
-@pytest.mark.parametrize("said", ["name", "object"])
-def test_a_stated_range_is_converted(said: str, give: Callable[[Any], str]) -> None:
-    thing = broken(Plain, decode=_sigmoid, **({} if said == "name" else {"pixel_range": (0, 1)}))
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        generator = load_generator(give(thing) + ("?range=0..1" if said == "name" else ""))
-    codes = generator.sample_codes(range(5))
-    assert torch.allclose(generator.decode(codes), 2 * _sigmoid(thing, codes) - 1, atol=1e-6)
-    assert generator.id == weights_id("torch", {f"paint.{k}": v for k, v in thing.paint.state_dict().items()})
-
-
-def test_pictures_that_are_never_dark_and_bytes_can_be_stated(give: Callable[[Any], str]) -> None:
-    thing = broken(Plain, decode=_sigmoid)
-    generator = load_generator(give(thing) + "?range=-1..1")
-    codes = generator.sample_codes([3])
-    assert torch.allclose(generator.decode(codes), _sigmoid(thing, codes))
-    thing = broken(Plain, decode=lambda self, codes: 255 * _sigmoid(self, codes), pixel_range=(0, 255))
-    assert torch.allclose(load_generator(give(thing)).decode(codes), 2 * _sigmoid(thing, codes) - 1, atol=1e-6)
-
-
-def test_what_is_encoded_is_in_the_objects_range(give: Callable[[Any], str]) -> None:
-    def encode(self: Any, images: Tensor) -> tuple[Tensor, Tensor]:
-        assert float(images.min()) == 0 and float(images.max()) == 1
-        return images.mean((2, 3)), images.new_zeros(len(images), 6)
-
-    generator = load_generator(give(broken(Plain, decode=_sigmoid, encode=encode, pixel_range=(0, 1))))
-    pictures = torch.full((2, 3, 4, 4), -1.0)
-    pictures[:, :, 0] = 1
-    assert torch.allclose(generator.encode(pictures)[0], torch.full((2, 3), 0.25))  # type: ignore[attr-defined]
-
-
-@pytest.mark.parametrize("value", ["1..0", "0", "a..b", "0..1..2", "0..inf", ""])
-def test_a_bad_range_is_refused_in_one_line(value: str, give: Callable[[Any], str]) -> None:
-    assert "two numbers such as 0..1" in refusal(load_generator, give(Plain()) + f"?range={value}")
-    assert "two numbers such as (0, 1)" in refusal(load_generator, give(broken(Plain, pixel_range=value)))
-
-
-@pytest.mark.parametrize(
-    ("decode", "expected"),
-    [
-        (lambda self, codes: torch.ones(len(codes), 3, 4, 4), "64 codes to one and the same picture"),
-        (lambda self, codes: torch.tanh(codes[:, :1, None, None]).expand(-1, 3, 4, 4), "of one colour"),
-        (lambda self, codes: torch.randn(len(codes), 3, 4, 4).tanh(), "the same code twice gives two pictures"),
-        (lambda self, codes: 5 * torch.tanh(self.paint(codes)).reshape(-1, 3, 4, 4), "far outside"),
-    ],
-)
-def test_what_is_odd_about_pictures_is_said(
-    decode: Callable[..., Tensor], expected: str, give: Callable[[Any], str]
-) -> None:
-    with pytest.warns(UserWarning, match=expected) as caught:
-        load_generator(give(broken(Plain, decode=decode)))
-    assert len(caught) == 1 and "\n" not in str(caught[0].message)
-
-
-def test_nothing_is_said_and_little_decoded_when_all_is_well(give: Callable[[Any], str]) -> None:
-    decoded: list[int] = []
-
-    def decode(self: Any, codes: Tensor) -> Tensor:
-        decoded.append(len(codes))
-        return torch.tanh(self.paint(codes)).reshape(-1, 3, 4, 4)
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        load_generator(give(broken(Plain, decode=decode)))
-    assert decoded == [1, 4, 4], "seed 0, the probe, and the probe again"
-
-
-# Taggers
-
-
-def test_the_least_tagger_gets_every_default(give: Callable[[Any], str]) -> None:
-    tagger = load_tagger(give(Scorer()))
-    assert isinstance(tagger, Tagger)
-    assert (tagger.tags, tagger.threshold) == (("bright", "dark"), 0.5)
-    assert tagger.id.startswith("torch:")
-    assert torch.equal(tagger.score(torch.ones(2, 3, 4, 4)), torch.tensor([[1.0, 0.0], [1.0, 0.0]]))
-    assert tagger.score(torch.ones(0, 3, 4, 4)).shape == (0, 2)
-    assert (tagger.thresholds, tagger.settings) == ({}, {})  # type: ignore[attr-defined]
-
-
-def test_a_tagger_keeps_its_threshold_and_id(give: Callable[[Any], str]) -> None:
-    tagger = load_tagger(give(broken(Scorer, threshold=1, id="mine:2", tags=["a", "b"])))
-    assert (tagger.threshold, tagger.id, tagger.tags) == (1.0, "mine:2", ("a", "b"))
-    tagger = load_tagger(give(broken(Scorer, thresholds={"dark": 0.8}, settings={"size": 4})))
-    assert (tagger.thresholds, tagger.settings) == ({"dark": 0.8}, {"size": "4"})  # type: ignore[attr-defined]
-    assert thresholds_of(tagger).tolist() == [0.5, 0.8]
-
-
-@pytest.mark.parametrize(
-    ("changes", "expected"),
-    [
-        ({"score": ...}, "without score"),
-        ({"tags": ...}, "tags is None"),
-        ({"tags": "bright"}, "tags is 'bright'"),
-        ({"tags": ("a", "a")}, "different texts"),
-        ({"tags": ("a", 1)}, "different texts"),
-        ({"threshold": 1.5}, "threshold is 1.5"),
-        ({"threshold": "high"}, "threshold is 'high'"),
-        ({"id": 3}, "id is 3"),
-        ({"thresholds": {"dark": 2}}, "thresholds['dark'] is 2"),
-        ({"thresholds": [0.5]}, "thresholds is [0.5]; it must be a mapping"),
-        ({"settings": {1: "a"}}, "settings is {1: 'a'}"),
-    ],
-)
-def test_bad_taggers_are_refused_in_one_line(
-    changes: dict[str, Any], expected: str, give: Callable[[Any], str]
-) -> None:
-    assert expected in refusal(load_tagger, give(broken(Scorer, **changes)))
-
-
-@pytest.mark.parametrize(
-    ("score", "expected"),
-    [
-        (lambda images: torch.zeros(len(images), 3), "one column a tag"),
-        (lambda images: torch.zeros(1, 2), "shape"),
-        (lambda images: torch.full((len(images), 2), torch.nan), "not finite"),
-        (lambda images: torch.full((len(images), 2), 4.0), "sigmoid"),
-        (lambda images: torch.full((len(images), 2), -0.5), "sigmoid"),
-        (lambda images: torch.zeros(len(images), 2).bool(), "torch.bool"),
-        (lambda images: [[0.5, 0.5]] * len(images), "list"),
-        (lambda images: 1 / 0, "ZeroDivisionError: division by zero"),
-    ],
-)
-def test_bad_scores_are_refused_in_one_line(
-    score: Callable[[Tensor], Any], expected: str, give: Callable[[Any], str]
-) -> None:
-    tagger = load_tagger(give(broken(Scorer, score=lambda self, images: score(images))))
-    with pytest.raises(LatentEditError, match=expected) as caught:
-        tagger.score(torch.zeros(2, 3, 4, 4))
-    assert "\n" not in str(caught.value)
 
 
 # The factory
