@@ -29,6 +29,7 @@ import re
 import warnings
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -42,6 +43,7 @@ from latentedit.taggers.showing import Shown
 
 _OPTIONS = {"encoding": "of the text, such as cp1252", "classes": "columns that hold classes, with commas between"}
 _SHOWN = 5
+Name = TypeVar("Name", int | str, str)
 Labels = dict[int | str, np.ndarray]
 
 
@@ -126,17 +128,7 @@ def load(argument: str, options: dict[str, str], *, device: torch.device, dtype:
         raise LatentEditError("csv needs a file, as in csv:labels.csv")
     table, tags, scores = _read(Path(argument), options)
     key, names = _names(table)
-    labels: Labels = {}
-    for (number, cell, _), name, values in zip(table.rows, names, scores, strict=True):
-        if np.isnan(values).all():
-            continue
-        if name in labels:
-            raise LatentEditError(f"{table.path}, row {number}: {table.named} {cell!r} is labelled twice; keep one")
-        labels[name] = values
-    if not labels:
-        raise LatentEditError(f"{table.path}: it labels no row")
-    _say(table)
-    return Labeller(table.path, key, tags, labels)
+    return Labeller(table.path, key, tags, _by_name(table, names, scores, "row"))
 
 
 def read_named_labels(path: str | Path) -> tuple[tuple[str, ...], dict[str, np.ndarray]]:
@@ -151,18 +143,27 @@ def read_named_labels(path: str | Path) -> tuple[tuple[str, ...], dict[str, np.n
     table, tags, scores = _read(Path(path), {})
     if table.key not in ("file", "index"):
         raise LatentEditError(f"{path} labels rows by {table.key}; pictures need a column file with their names")
-    named: dict[str, np.ndarray] = {}
-    for (number, cell, _), values in zip(table.rows, scores, strict=True):
-        name = PurePosixPath(cell.replace("\\", "/")).name
+    names = [PurePosixPath(cell.replace("\\", "/")).name for _, cell, _ in table.rows]
+    return tags, _by_name(table, names, scores, "picture")
+
+
+def _by_name(table: Table, names: Sequence[Name], scores: np.ndarray, noun: str) -> dict[Name, np.ndarray]:
+    """Name to scores (tags,) of the rows that have any label; says what was taken in another way than the plainest.
+
+    Raises:
+        LatentEditError: a name twice, or no label at all.
+    """
+    found: dict[Name, np.ndarray] = {}
+    for (number, cell, _), name, values in zip(table.rows, names, scores, strict=True):
         if np.isnan(values).all():
             continue
-        if name in named:
-            raise LatentEditError(f"{path}, row {number}: {name!r} is labelled twice; keep one")
-        named[name] = values
-    if not named:
-        raise LatentEditError(f"{path}: it labels no picture")
+        if name in found:
+            raise LatentEditError(f"{table.path}, row {number}: {table.named} {cell!r} is labelled twice; keep one")
+        found[name] = values
+    if not found:
+        raise LatentEditError(f"{table.path}: it labels no {noun}")
     _say(table)
-    return tags, named
+    return found
 
 
 def _read(path: Path, options: dict[str, str]) -> tuple[Table, tuple[str, ...], np.ndarray]:

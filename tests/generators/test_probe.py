@@ -1,4 +1,4 @@
-"""What is looked at when a generator of a user's own is loaded: what its pictures lie in, and what is odd about them."""
+"""What is looked at when an own generator is loaded: what its pictures lie in, and what is odd about them."""
 
 from __future__ import annotations
 
