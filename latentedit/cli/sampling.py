@@ -123,7 +123,8 @@ def _check_room(context: Context, expected: Expected, out: Path, images: Path | 
     Raises:
         LatentEditError: that is more than is free.
     """
-    there = f" ({file_size(expected.there)} of them there)" if expected.there < expected.samples else ""
+    begun = _rows_in(out) > 0  # else what is there is a manifest
+    there = f" ({file_size(expected.there)} of them there)" if begun and expected.there < expected.samples else ""
     wanted = f"about {file_size(expected.samples)} in {out}{there}"
     needs = [(out, expected.samples - expected.there)]
     if images is not None and expected.files:

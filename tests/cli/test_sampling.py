@@ -134,6 +134,7 @@ def test_disk_is_foretold_within_a_fifth(run, options):
     code, out, err = run("sample", *TOY, *TOY_TAGGER, "-n", 300, *options, "--json")
     assert code == 0, err
     (line,) = (line for line in err.splitlines() if line.startswith("disk: about"))
+    assert "there" not in line  # nothing of a new run is
     samples, _, pictures = line.partition(" and ")
     assert abs(bytes_of(samples) / json.loads(out)["bytes"] - 1) < 0.2
     if "faces" in options:
