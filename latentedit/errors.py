@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from pathlib import Path
 
 
 class LatentEditError(Exception):
@@ -23,6 +24,14 @@ class UnknownNameError(LatentEditError):
 
 class DamagedFileError(LatentEditError):
     """A file that is missing, truncated, edited or of another run."""
+
+
+class UnreadablePictureError(LatentEditError):
+    """A picture that cannot be read; ``path`` is which."""
+
+    def __init__(self, path: str | Path, message: str) -> None:
+        super().__init__(message)
+        self.path = path
 
 
 class UnsafeFileError(DamagedFileError):

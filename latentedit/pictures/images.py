@@ -13,7 +13,7 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from latentedit.errors import LatentEditError
+from latentedit.errors import LatentEditError, UnreadablePictureError
 from latentedit.pictures.video import is_video, read_frame
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
@@ -74,7 +74,7 @@ def read_picture(path: str | Path, size: int) -> Tensor:
     resized bilinearly.
 
     Raises:
-        LatentEditError: there is no such file, or it is no picture that Pillow can read.
+        UnreadablePictureError: there is no such file, or it is no picture that Pillow can read.
     """
     image = _read(path, drops_alpha=False)
     side = min(image.size)
@@ -91,7 +91,7 @@ def read_pixels(path: str | Path, *, drops_alpha: bool = False) -> Tensor:
         drops_alpha: transparency is dropped; otherwise the picture is laid on white.
 
     Raises:
-        LatentEditError: there is no such file, or it is no picture that Pillow can read.
+        UnreadablePictureError: there is no such file, or it is no picture that Pillow can read.
     """
     return torch.from_numpy(np.array(_read(path, drops_alpha=drops_alpha))).permute(2, 0, 1)
 
@@ -100,7 +100,7 @@ def check_picture(path: str | Path) -> None:
     """Read a picture file's header.
 
     Raises:
-        LatentEditError: there is no such file, or it is no picture that Pillow can read.
+        UnreadablePictureError: there is no such file, or it is no picture that Pillow can read.
     """
     if not is_video(path):
         with _reading(path), Image.open(path):
@@ -123,15 +123,17 @@ def _reading(path: str | Path) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError as error:
-        raise LatentEditError(f"no picture at {str(path)!r}: there is no such file") from error
+        message = f"no picture at {str(path)!r}: there is no such file"
+        raise UnreadablePictureError(path, message) from error
     except Image.DecompressionBombError as error:
         most = 2 * (Image.MAX_IMAGE_PIXELS or 0)
-        raise LatentEditError(
+        raise UnreadablePictureError(
+            path,
             f"{str(path)!r} has too many pixels; up to {most:,} are read, such as {math.isqrt(most):,} x "
-            f"{math.isqrt(most):,}: make it smaller"
+            f"{math.isqrt(most):,}: make it smaller",
         ) from error
     except (OSError, ValueError, SyntaxError) as error:
-        raise LatentEditError(f"cannot read {str(path)!r} as a picture: {error}") from error
+        raise UnreadablePictureError(path, f"cannot read {str(path)!r} as a picture: {error}") from error
 
 
 def quantised(images: Tensor) -> Tensor:

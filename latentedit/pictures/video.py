@@ -6,7 +6,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from latentedit.errors import LatentEditError
+from latentedit.errors import LatentEditError, UnreadablePictureError
 
 SUFFIXES = frozenset({".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi"})
 
@@ -38,7 +38,8 @@ def read_frame(path: str | Path) -> Image.Image:
     """The frame that is shown at a time of a video, ``clip.mp4#t=12.5``, or the first.
 
     Raises:
-        LatentEditError: no such file, no video that FFmpeg can read, or it is shorter; PyAV is missing.
+        UnreadablePictureError: no such file, no video that FFmpeg can read, or it is shorter.
+        LatentEditError: PyAV is missing, or the time is none.
     """
     file, seconds = split_time(path)
     try:
@@ -46,12 +47,12 @@ def read_frame(path: str | Path) -> Image.Image:
     except ImportError as error:
         raise LatentEditError("videos need PyAV; install it with: pip install 'latentedit[video]'") from error
     if not file.is_file():
-        raise LatentEditError(f"no video at {str(file)!r}")
+        raise UnreadablePictureError(path, f"no video at {str(file)!r}")
     shown = None
     try:
         with av.open(str(file)) as container:
             if not container.streams.video:
-                raise LatentEditError(f"{str(file)!r} has no pictures, only sound")
+                raise UnreadablePictureError(path, f"{str(file)!r} has no pictures, only sound")
             stream = container.streams.video[0]
             if stream.time_base is not None:
                 container.seek(int(seconds / stream.time_base), stream=stream)  # to the key frame before
@@ -60,10 +61,11 @@ def read_frame(path: str | Path) -> Image.Image:
                     return shown.to_image()
                 shown = frame
     except av.FFmpegError as error:
-        raise LatentEditError(f"cannot read {str(file)!r} as a video: {error.strerror or error}") from error
+        message = f"cannot read {str(file)!r} as a video: {error.strerror or error}"
+        raise UnreadablePictureError(path, message) from error
     if shown is None:
-        raise LatentEditError(f"{str(file)!r} has no frame at {seconds:g} s")
+        raise UnreadablePictureError(path, f"{str(file)!r} has no frame at {seconds:g} s")
     length = float((shown.time or 0.0) + 1 / float(stream.average_rate or 25))
     if seconds > length:
-        raise LatentEditError(f"{str(file)!r} lasts {length:.3g} s; it has no frame at {seconds:g} s")
+        raise UnreadablePictureError(path, f"{str(file)!r} lasts {length:.3g} s; it has no frame at {seconds:g} s")
     return shown.to_image()

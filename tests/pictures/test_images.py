@@ -2,7 +2,7 @@ import pytest
 import torch
 from PIL import Image
 
-from latentedit.errors import LatentEditError
+from latentedit.errors import LatentEditError, UnreadablePictureError
 from latentedit.pictures.images import list_pictures, read_picture, to_uint8
 
 
@@ -52,8 +52,9 @@ def test_bad_pictures_are_named(tmp_path):
     whole = picture(tmp_path, size=(200, 200)).read_bytes()
     (tmp_path / "cut.png").write_bytes(whole[: len(whole) // 2])
     for name in ("note.png", "cut.png", "none.png"):
-        with pytest.raises(LatentEditError, match=name):
+        with pytest.raises(UnreadablePictureError, match=name) as told:
             read_picture(tmp_path / name, 8)
+        assert told.value.path == tmp_path / name
 
 
 def test_listing_is_in_name_order_and_pictures_only(tmp_path):
