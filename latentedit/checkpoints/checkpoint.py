@@ -177,6 +177,8 @@ def _tensors(tree: Any) -> Iterator[tuple[str, Tensor]]:
             yield name, thing
             continue
         if isinstance(thing, np.ndarray):
+            if thing.dtype.kind not in "biufc":  # text and dates
+                continue
             yield name, torch.from_numpy(thing.view(np.ndarray))
             continue
         below = len(stack)

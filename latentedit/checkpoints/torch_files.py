@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from latentedit.checkpoints.builders import Call, Storage, builders, sizes
+from latentedit.checkpoints.builders import Builders, Call
+from latentedit.checkpoints.tensor_builders import Storage, sizes
 from latentedit.checkpoints.unpickling import Budget, StandIn, amount, shown, unpickle
 from latentedit.checkpoints.zip_files import Member, members
 from latentedit.errors import DamagedFileError, UnsafeFileError
@@ -29,7 +30,7 @@ def read_pickle(path: Path) -> Any:
     """A plain pickle, such as NVIDIA's networks."""
     with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
         budget = Budget(len(mapped))
-        return unpickle(mapped, builders(budget, _read_storage), budget=budget)  # type: ignore[arg-type]
+        return unpickle(mapped, Builders(budget, _read_storage).names, budget=budget)  # type: ignore[arg-type]
 
 
 def read_legacy_file(path: Path) -> Any:
@@ -37,22 +38,23 @@ def read_legacy_file(path: Path) -> Any:
     with open(path, "rb") as file:
         mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
     budget = Budget(len(mapped))
-    return _read_legacy(mapped, mapped, budget, builders(budget, _read_storage))
+    return _read_legacy(mapped, mapped, budget, Builders(budget, _read_storage))
 
 
 def _read_storage(data: bytes, budget: Budget) -> Any:
-    return _read_legacy(io.BytesIO(data), data, budget, builders(budget))
+    return _read_legacy(io.BytesIO(data), data, budget, Builders(budget))
 
 
-def _read_legacy(file: Any, buffer: Any, budget: Budget, table: dict[str, Any]) -> Any:
+def _read_legacy(file: Any, buffer: Any, budget: Budget, builders: Builders) -> Any:
     """Five pickles (magic number, version, system, tree, keys of the storages), then the storages.
 
     Args:
         file: the bytes as a file.
         buffer: the same bytes as a buffer, which storages are views of.
         budget: of the file.
-        table: of builders.
+        builders: of what the tree names.
     """
+    table = builders.names
     storages = _LegacyStorages(len(buffer), budget)
     magic = unpickle(file, table, budget=budget)
     if not isinstance(magic, int) or magic != LEGACY_MAGIC:
@@ -61,6 +63,7 @@ def _read_legacy(file: Any, buffer: Any, budget: Budget, table: dict[str, Any]) 
     system = unpickle(file, table, budget=budget)
     if isinstance(system, dict) and system.get("little_endian", True) is not True:
         raise DamagedFileError("it was written on a big-endian machine; convert it there")
+    start, builders.tensors.filled = file.tell(), False
     tree = unpickle(file, table, storages.load, budget)
     keys = unpickle(file, table, budget=budget)
     texts = isinstance(keys, list) and all(isinstance(name, str) for name in keys)
@@ -68,7 +71,11 @@ def _read_legacy(file: Any, buffer: Any, budget: Budget, table: dict[str, Any]) 
         raise DamagedFileError("it is truncated or damaged: its list of storages is not that of its tensors")
     for name in keys:
         _fill(storages.found[name], file, buffer)
-    return tree
+    builders.tensors.filled = True
+    if not builders.tensors.waits:
+        return tree
+    file.seek(start)
+    return unpickle(file, table, storages.load, budget)
 
 
 class _LegacyStorages:
@@ -144,7 +151,8 @@ def read_zip(path: Path) -> Any:
         return storages[name]
 
     budget = Budget(len(mapped))
-    return unpickle(io.BytesIO(_content(mapped, held[main])), builders(budget, _read_storage), persistent_load, budget)
+    names = Builders(budget, _read_storage).names
+    return unpickle(io.BytesIO(_content(mapped, held[main])), names, persistent_load, budget)
 
 
 def _check_members(held: dict[str, Member], size: int) -> None:

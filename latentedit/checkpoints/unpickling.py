@@ -20,8 +20,10 @@ from latentedit.errors import DamagedFileError, UnsafeFileError
 
 _STANDARD = sys.stdlib_module_names | {"__builtin__", "copy_reg", "commands", "exceptions"}
 _TYPES = "int long float complex bool str unicode bytes list tuple dict object".split()
-_HARMLESS = {"argparse.Namespace"} | {  # of the standard library, and only ever named or filled
-    f"{module}.{name}" for module in ("builtins", "__builtin__") for name in _TYPES
+_TYPING = "Any Union Optional Dict List Tuple Set Sequence Mapping Callable Literal".split()
+_HARMLESS = {"argparse.Namespace", "uuid.UUID"} | {  # of the standard library, and only ever named or filled
+    *(f"{module}.{name}" for module in ("builtins", "__builtin__") for name in _TYPES),
+    *(f"typing.{name}" for name in _TYPING),
 }
 _CONTAINERS = (
     "MARK", "EMPTY_LIST", "EMPTY_DICT", "EMPTY_SET", "EMPTY_TUPLE", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3", "LIST",
@@ -54,6 +56,10 @@ class Budget:
         self._left -= count
         if self._left < 0:
             raise UnsafeFileError(f"it has {amount(self.size)} and asks for far more memory")
+
+    def affords(self, count: int) -> bool:
+        """Whether that many bytes may be taken."""
+        return count <= self._left
 
     def claim(self, count: int) -> None:
         """Bytes that a tensor shows; several may show the same, but not without end.

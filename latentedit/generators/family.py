@@ -214,7 +214,7 @@ class Family:
         found = self.recognise(checkpoint)
         if found is None:
             raise LatentEditError(f"{checkpoint.path}: not {self.title}; {_what_it_is(checkpoint, self.kind)}")
-        tensors = {name: tensor.float() for name, tensor in found.tensors.items()}
+        tensors = {name: _real(tensor, name, checkpoint) for name, tensor in found.tensors.items()}
         for name, tensor in tensors.items():
             if not torch.isfinite(tensor).all():
                 raise DamagedFileError(
@@ -230,6 +230,17 @@ class Family:
         # Options change what codes mean or what pictures look like, as other weights would.
         identity = tensors | {f"?{name}={value}": torch.zeros(0) for name, value in options.items()}
         return self.generator(self.kind, network, identity, device=device, dtype=dtype)
+
+
+def _real(tensor: Tensor, name: str, checkpoint: Checkpoint) -> Tensor:
+    """A tensor in float32."""
+    try:
+        if not tensor.is_complex():
+            return tensor.float()
+    except NotImplementedError:  # 4-bit numbers and such
+        pass
+    kind = str(tensor.dtype).removeprefix("torch.")
+    raise DamagedFileError(f"{checkpoint.path}: weights {name} are {kind}; save them as float32: network.float()")
 
 
 def families() -> dict[str, Family]:
