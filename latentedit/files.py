@@ -103,6 +103,15 @@ def temporary_files(folder: Path) -> list[Path]:
     return [path for path in folder.glob(f"{_TEMPORARY}????????-*") if path.is_file()]
 
 
+def visible_files(folder: Path, pattern: str = "*") -> list[Path]:
+    """Files of a folder that fit a glob pattern, in name order.
+
+    Hidden ones, whose names begin with a dot, are passed over: notes that macOS keeps beside files, what was thrown
+    away, what is being written; and so are folders, and links that lead nowhere.
+    """
+    return sorted(path for path in folder.glob(pattern) if not path.name.startswith(".") and path.is_file())
+
+
 def sha256_of(path: Path) -> str:
     """Hexadecimal sha256 of a file's bytes."""
     digest = hashlib.sha256()

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from latentedit.checkpoints.unpickling import Inert, shown
 from latentedit.checkpoints.zip_files import members
 from latentedit.errors import DamagedFileError
+from latentedit.files import visible_files
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -91,7 +92,7 @@ def is_old_pickle(head: bytes) -> bool:
 
 
 def _folder(path: Path) -> str:
-    names = sorted(entry.name for entry in path.iterdir())
+    names = [file.name for file in visible_files(path)]
     weights = [name for name in names if name.endswith(_WEIGHTS)]
     if not weights:
         return "a folder without files of weights; give a file"

@@ -54,6 +54,7 @@ def run() -> None:
 def main() -> None:
     """Entry point: the one place that turns errors into exit codes, and warnings into lines."""
     speak_any_code_page()
+    warnings.filterwarnings("ignore", module=r"PIL\.")  # of metadata, which do not matter here
     warnings.showwarning = lambda message, *rest: click.echo(f"warning: {message}", err=True)
     try:
         cli.main(standalone_mode=False)

@@ -31,6 +31,7 @@ def _names(kind: str) -> Callable[[click.Context], Iterable[str]]:
 
 def _tags(context: click.Context) -> list[str]:
     """Tags of the named samples or files, else of the newest file in ``./directions``, else of what ships."""
+    from latentedit.files import visible_files
     from latentedit.shipped import shipped
     from latentedit.tensorfile import tags_in
 
@@ -44,7 +45,7 @@ def _tags(context: click.Context) -> list[str]:
             return []
     named = [path for key in ("directions", "prior", "file") if isinstance(path := given.get(key), Path)]
     named += given.get("files") or ()
-    newest = sorted(_OWN.glob("*.safetensors"), key=lambda path: -path.stat().st_mtime)
+    newest = sorted(visible_files(_OWN, "*.safetensors"), key=lambda path: -path.stat().st_mtime)
     for files in (named, newest[:1], [shipped("directions/avatar.safetensors")]):
         if found := [tag for file in files for tag in tags_in(file)]:
             return found
@@ -85,7 +86,9 @@ class _EditorFile(click.Path):
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         """Such files here and in ``./directions``, else any files."""
-        found = sorted({*_OWN.glob("*.safetensors"), *Path().glob("*.safetensors")})
+        from latentedit.files import visible_files
+
+        found = sorted({*visible_files(_OWN, "*.safetensors"), *visible_files(Path(), "*.safetensors")})
         fitting = [CompletionItem(path.as_posix()) for path in found if path.as_posix().startswith(incomplete)]
         return fitting or super().shell_complete(ctx, param, incomplete)
 

@@ -280,8 +280,10 @@ def _codes_in(folder: Path) -> list[Path]:
     Raises:
         LatentEditError: there are none.
     """
+    from latentedit.files import visible_files
+
     found = sorted(
-        folder.glob("*.npy"),
+        visible_files(folder, "*.npy"),
         key=lambda path: [int(part) if i % 2 else part for i, part in enumerate(re.split(r"(\d+)", path.name))],
     )
     if not found:

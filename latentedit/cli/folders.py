@@ -27,7 +27,7 @@ def status(context: Context, folder: Path) -> None:
     from latentedit.samples.manifest import NAME
     from latentedit.samples.progress import progress_of
 
-    inner = sorted(path.parent for path in folder.glob(f"*/{NAME}"))
+    inner = sorted(path.parent for path in folder.glob(f"*/{NAME}") if not path.parent.name.startswith("."))
     places = [folder] if (folder / NAME).exists() or not inner else inner
     found = [progress_of(place) for place in places]
     context.result({"folders": found}, "\n\n".join(map(_text, found)))

@@ -21,6 +21,7 @@ from latentedit.directions.direction import Direction, check_same_space
 from latentedit.directions.edits import Edit, EditLike
 from latentedit.directions.table import html_of
 from latentedit.errors import DamagedFileError, LatentEditError, MismatchError, UnknownNameError
+from latentedit.files import visible_files
 from latentedit.generators.base import Generator
 from latentedit.generators.probe import check_probe, probe_of
 from latentedit.pictures.notebook import few
@@ -310,7 +311,7 @@ class DirectionBank:
         Raises:
             LatentEditError: none come with latentedit.
         """
-        for path in sorted(shipped("directions").glob("*.safetensors")):
+        for path in visible_files(shipped("directions"), "*.safetensors"):
             if path.name.endswith("prior.safetensors"):
                 continue
             bank = cls.load(path)

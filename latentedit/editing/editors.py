@@ -14,6 +14,7 @@ from latentedit.directions.formats import foreign
 from latentedit.editing.editor import Editor
 from latentedit.editing.ingredients import SHIPPED
 from latentedit.errors import DamagedFileError, LatentEditError
+from latentedit.files import visible_files
 from latentedit.generators.base import Generator
 from latentedit.prior.prior import Prior
 from latentedit.prior.prior_file import FORMAT as PRIOR
@@ -142,13 +143,13 @@ def _unknown(tag: str, editor: OwnEditor, where: str, folder: Path) -> LatentEdi
 
 def _files(folder: Path) -> list[Path]:
     """Files of one's own in a folder, the newest first."""
-    files = sorted(folder.glob("*.safetensors"), key=lambda path: (-path.stat().st_mtime_ns, path.name))
-    return [path for path in files if not path.name.startswith(".") and not _ships(path)]
+    files = sorted(visible_files(folder, "*.safetensors"), key=lambda path: (-path.stat().st_mtime_ns, path.name))
+    return [path for path in files if not _ships(path)]
 
 
 def shipped_files(generator_id: str) -> list[Path]:
     """Files of editors that ship for a generator, in name order."""
-    files = sorted(shipped("directions").glob("*.safetensors"))
+    files = visible_files(shipped("directions"), "*.safetensors")
     return [path for path in files if header(path).get("generator_id") == generator_id]
 
 

@@ -12,15 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
 from latentedit.directions.edits import Edit, EditLike
 from latentedit.directions.formats import write_codes
 from latentedit.editing.editor import Editor, edit
 from latentedit.editing.faces import PreparedFaces
-from latentedit.errors import LatentEditError
+from latentedit.errors import LatentEditError, UnreadablePictureError
 from latentedit.files import file_name, only_writer
 from latentedit.pictures.images import SUFFIXES, to_pil
+from latentedit.pictures.opening import text_in
 from latentedit.pictures.writing import write_picture
 
 KEY = "latentedit face"
@@ -118,9 +117,8 @@ def file_names(faces: PreparedFaces) -> list[str]:
 def read_mark(path: Path) -> dict[str, Any] | None:
     """What a face's picture says that it shows: its generator, edit, editor and seed or code; None for other files."""
     try:
-        with Image.open(path) as picture:
-            found = json.loads(picture.info.get(KEY, "null"))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        found = json.loads(text_in(path, KEY) or "null")
+    except (UnreadablePictureError, ValueError):
         return None
     return found if isinstance(found, dict) else None
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 
 from latentedit.errors import DamagedFileError, LatentEditError
-from latentedit.files import sha256_of
+from latentedit.files import sha256_of, visible_files
 from latentedit.pictures.images import list_pictures
 from latentedit.pictures.video import split_time
 from latentedit.shipped import shipped
@@ -94,7 +94,7 @@ class Ingredient:
         for place in _PLACES.get(self.role, ()):
             with suppress(DamagedFileError):  # an installation that lacks it
                 home = shipped(place)
-                yield from sorted(home.glob("*.safetensors")) if self.role in EDITORS else (home / name.name, home)
+                yield from visible_files(home, "*.safetensors") if self.role in EDITORS else (home / name.name, home)
 
     def named(self, found: Path) -> str:
         """What names the file that was found, at the time of a video that the name has."""

@@ -46,8 +46,9 @@ from latentedit.editing.recipe_json import (
     text_of,
     whole_number,
 )
-from latentedit.errors import DamagedFileError, LatentEditError
+from latentedit.errors import DamagedFileError, LatentEditError, UnreadablePictureError
 from latentedit.generators import Generator, load_generator
+from latentedit.pictures.opening import text_in
 
 SCHEMA = 1
 KEY = "latentedit"
@@ -311,7 +312,7 @@ class Recipe:
         try:
             with open(path, "rb") as file:
                 begins = file.read(8)
-                text = _text_of_png(path) if begins == b"\x89PNG\r\n\x1a\n" else (begins + file.read(_LARGEST)).decode()
+                text = text_in(path, KEY) if begins == b"\x89PNG\r\n\x1a\n" else (begins + file.read(_LARGEST)).decode()
             if text is None:
                 raise LatentEditError("it holds no recipe; a PNG file that `latentedit edit` wrote does")
             return replace(cls.from_json(text), file=path)
@@ -319,6 +320,8 @@ class Recipe:
             raise DamagedFileError(f"{path}: there is no such file") from error
         except UnicodeDecodeError as error:
             raise DamagedFileError(f"{path}: neither JSON nor PNG; a recipe is in either") from error
+        except UnreadablePictureError as error:
+            raise DamagedFileError(str(error)) from error
         except (LatentEditError, OSError) as error:
             raise DamagedFileError(f"{path}: {error}") from error
 
@@ -332,13 +335,3 @@ def _with_codes(told: Faces, faces: PreparedFaces) -> Faces:
     """The same faces with their codes in place of the file that these came from."""
     step = faces.of_each_style
     return replace(told, codes=faces.all_codes()[::step].float(), names=tuple(faces.names)[::step], count=None)
-
-
-def _text_of_png(path: Path) -> str | None:
-    """The recipe among a PNG file's texts."""
-    try:
-        with Image.open(path, formats=["PNG"]) as image:
-            text = image.info.get(KEY)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise LatentEditError(f"cannot be read as a picture: {error}") from error
-    return text if isinstance(text, str) else None

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from latentedit.directions.moments import CACHE as MOMENTS
 from latentedit.errors import LatentEditError
-from latentedit.files import is_being_written, temporary_files
+from latentedit.files import is_being_written, temporary_files, visible_files
 from latentedit.prior.fitting import STATE as PRIOR_STATE
 from latentedit.samples.manifest import NAME as MANIFEST
 from latentedit.taggers.training import STATE as JUDGE_STATE
@@ -71,7 +71,7 @@ def caches_of(folder: str | Path) -> list[Cache]:
 
 def _moments(places: list[Path]) -> list[Path]:
     samples = [place for place in places if (place / MANIFEST).is_file()]
-    return sorted(file for place in samples for file in (place / MOMENTS).glob("*.safetensors"))
+    return sorted(file for place in samples for file in visible_files(place / MOMENTS, "*.safetensors"))
 
 
 def _states(places: list[Path]) -> list[Path]:

@@ -8,15 +8,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
 from latentedit.directions.moments import FORMAT as MOMENTS
 from latentedit.directions.moments import Moments
 from latentedit.editing.folder import read_mark
 from latentedit.editing.recipe import KEY, Recipe
-from latentedit.errors import DamagedFileError
+from latentedit.errors import DamagedFileError, UnreadablePictureError
+from latentedit.files import visible_files
 from latentedit.metrics.rescoring import FORMAT as RESCORING
 from latentedit.metrics.rescoring import Rescoring
+from latentedit.pictures.opening import text_in, use_picture
 from latentedit.prior.fitting import STATE as PRIOR_STATE
 from latentedit.samples.manifest import NAME as MANIFEST
 from latentedit.samples.manifest import read_manifest
@@ -96,7 +96,7 @@ def _demo(path: Path) -> tuple[str, dict[str, Any]]:
 
 
 def _faces(path: Path) -> tuple[str, dict[str, Any]]:
-    marks = {file: mark for file in path.glob("*.png") if (mark := read_mark(file)) is not None}
+    marks = {file: mark for file in visible_files(path, "*.png") if (mark := read_mark(file)) is not None}
     told = {key: sorted({str(mark.get(key)) for mark in marks.values()}) for key in ("generator", "edit")}
     facts = {
         "faces": len(marks), "codes": sum(file.with_suffix(".npy").is_file() for file in marks),
@@ -153,9 +153,8 @@ def _json(path: Path) -> tuple[str, dict[str, Any]]:
 
 def _picture(path: Path) -> tuple[str, dict[str, Any]]:
     try:
-        with Image.open(path) as image:
-            size, known = image.size, KEY in image.info
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        size, known = use_picture(path, lambda image: image.size), text_in(path, KEY) is not None
+    except UnreadablePictureError:
         return "", {}
     if not known:
         return "a picture without a recipe", {"size": f"{size[0]} x {size[1]}"}

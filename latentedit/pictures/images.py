@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import overload
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 
-from latentedit.errors import LatentEditError, UnreadablePictureError
+from latentedit.errors import LatentEditError
+from latentedit.files import visible_files
+from latentedit.pictures.metadata import turn_of
+from latentedit.pictures.modes import to_rgb
+from latentedit.pictures.opening import use_picture
 from latentedit.pictures.video import is_video, read_frame
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
 
 
 def list_pictures(folder: str | Path) -> list[Path]:
-    """Picture files of a folder in name order, by suffix; subfolders are not entered.
+    """Picture files of a folder in name order, by suffix; hidden files are passed over, subfolders not entered.
 
     Raises:
         LatentEditError: no such folder, or no picture in it.
@@ -29,9 +31,11 @@ def list_pictures(folder: str | Path) -> list[Path]:
     if not folder.is_dir():
         came = "is not a folder" if folder.exists() else "there is no such folder"
         raise LatentEditError(f"{str(folder)!r}: {came}; name a folder of pictures")
-    found = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and p.is_file())
+    found = [path for path in visible_files(folder) if path.suffix.lower() in SUFFIXES]
     if not found:
-        raise LatentEditError(f"no picture in {str(folder)!r}; it takes {', '.join(sorted(SUFFIXES))}")
+        hidden = sum(path.suffix.lower() in SUFFIXES for path in folder.iterdir() if path.name.startswith("."))
+        but = f" but hidden ones ({hidden}), whose names begin with a dot" if hidden else ""
+        raise LatentEditError(f"no picture in {str(folder)!r}{but}; it takes {', '.join(sorted(SUFFIXES))}")
     return found
 
 
@@ -103,37 +107,19 @@ def check_picture(path: str | Path) -> None:
         UnreadablePictureError: there is no such file, or it is no picture that Pillow can read.
     """
     if not is_video(path):
-        with _reading(path), Image.open(path):
-            pass
+        use_picture(path, lambda image: None)
 
 
 def _read(path: str | Path, *, drops_alpha: bool) -> Image.Image:
-    with _reading(path), read_frame(path) if is_video(path) else Image.open(path) as opened:
-        image = ImageOps.exif_transpose(opened)
-        if image.mode in ("RGBA", "LA", "P", "PA"):
-            image = image.convert("RGBA")
-            if not drops_alpha:
-                image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-        return image.convert("RGB")
+    if is_video(path):
+        return read_frame(path)
 
+    def read(image: Image.Image) -> Image.Image:
+        shown = to_rgb(image, drops_alpha=drops_alpha)
+        turn = turn_of(image)
+        return shown if turn is None else shown.transpose(turn)
 
-@contextmanager
-def _reading(path: str | Path) -> Iterator[None]:
-    """Turns what reading a picture raises into one line."""
-    try:
-        yield
-    except FileNotFoundError as error:
-        message = f"no picture at {str(path)!r}: there is no such file"
-        raise UnreadablePictureError(path, message) from error
-    except Image.DecompressionBombError as error:
-        most = 2 * (Image.MAX_IMAGE_PIXELS or 0)
-        raise UnreadablePictureError(
-            path,
-            f"{str(path)!r} has too many pixels; up to {most:,} are read, such as {math.isqrt(most):,} x "
-            f"{math.isqrt(most):,}: make it smaller",
-        ) from error
-    except (OSError, ValueError, SyntaxError) as error:
-        raise UnreadablePictureError(path, f"cannot read {str(path)!r} as a picture: {error}") from error
+    return use_picture(path, read)
 
 
 def quantised(images: Tensor) -> Tensor:

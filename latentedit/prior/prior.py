@@ -27,6 +27,7 @@ from latentedit.directions.direction import Direction
 from latentedit.directions.edits import DEFAULT_STRENGTH, Edit, EditLike
 from latentedit.directions.pairs import TagRelations
 from latentedit.errors import LatentEditError, MismatchError
+from latentedit.files import visible_files
 from latentedit.generators.base import Generator
 from latentedit.generators.probe import check_probe, probe_of
 from latentedit.pictures.notebook import few, table_html
@@ -444,7 +445,7 @@ class Prior:
         Raises:
             LatentEditError: none comes with latentedit.
         """
-        for path in sorted(shipped("directions").glob("*.prior.safetensors")):
+        for path in visible_files(shipped("directions"), "*.prior.safetensors"):
             if generator_of(path) == generator.id:
                 return cls.load(path)
         raise LatentEditError(

@@ -13,8 +13,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from latentedit.errors import LatentEditError
-from latentedit.files import remove_temporary_files
+from latentedit.errors import LatentEditError, UnreadablePictureError
+from latentedit.files import remove_temporary_files, visible_files
+from latentedit.pictures.opening import text_in
 from latentedit.pictures.writing import write_picture
 from latentedit.samples.manifest import Manifest
 
@@ -45,9 +46,9 @@ class PictureFiles:
 
     def _checked(self) -> Iterator[int]:
         seeds = range(self.manifest.seed, self.manifest.seed + self.n)
-        for file in sorted(self.folder.glob("*.png")):
+        for file in visible_files(self.folder, "*.png"):
             if file.stem.isdecimal() and (seed := int(file.stem)) in seeds and self._path(seed) == file:
-                if _text_of(file) != self._about(seed):
+                if _said(file) != self._about(seed):
                     raise LatentEditError(
                         f"{file} is not a picture of these samples; choose another folder, or move it away"
                     )
@@ -87,9 +88,8 @@ class PictureFiles:
         return json.dumps(row | {"noise": m.noise, "content": content})
 
 
-def _text_of(file: Path) -> str | None:
+def _said(file: Path) -> str | None:
     try:
-        with Image.open(file) as picture:
-            return picture.info.get(_KEY)
-    except (OSError, ValueError, SyntaxError):
+        return text_in(file, _KEY)
+    except UnreadablePictureError:
         return None

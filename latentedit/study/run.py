@@ -184,7 +184,7 @@ class Study:
                     f"not {self._identity()[differ[0]]!r}; name another --out"
                 )
             return
-        if self.out.is_dir() and any(self.out.iterdir()):
+        if self.out.is_dir() and any(not path.name.startswith(".") for path in self.out.iterdir()):
             raise LatentEditError(f"{self.out} is not empty and holds no study; name another --out")
         self.out.mkdir(parents=True, exist_ok=True)
         with atomic_write(record) as temporary:

@@ -33,6 +33,7 @@ from PIL import Image
 from torch import Tensor
 
 from latentedit.errors import DamagedFileError, LatentEditError
+from latentedit.files import visible_files
 from latentedit.generators.base import weights_id
 from latentedit.registry import check_options
 from latentedit.shipped import shipped
@@ -209,7 +210,7 @@ def _check_files(folder: Path) -> None:
         if empty := [name for name in found if not (folder / name).stat().st_size]:
             raise DamagedFileError(f"{folder}: {empty[0]} is empty; download it again")
         if not found:
-            if names[0] == "model.safetensors" and [*folder.glob("*.bin"), *folder.glob("*.pt")]:
+            if names[0] == "model.safetensors" and [*visible_files(folder, "*.bin"), *visible_files(folder, "*.pt")]:
                 raise DamagedFileError(
                     f"{folder} has its weights as a pickle only, which may carry code; take a model.safetensors"
                 )

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from latentedit.errors import DamagedFileError, LatentEditError
+from latentedit.files import visible_files
 from latentedit.registry import check_options
 from latentedit.taggers.base import PictureTagger
 from latentedit.taggers.deepdanbooru_tensorflow import TensorFlowTagger, missing
@@ -144,8 +145,8 @@ def _find(argument: str) -> _Project:
     if not path.is_dir():
         raise DamagedFileError(f"no project at {path}; deepdanbooru takes a folder with project.json, or a .pt file")
     if not (path / "project.json").is_file():
-        ports = sorted(path.glob("model-*.pt"))
-        if len(ports) == 1 and not [*path.glob("model-*.keras"), *path.glob("model-*.h5")]:
+        ports = visible_files(path, "model-*.pt")
+        if len(ports) == 1 and not [*visible_files(path, "model-*.keras"), *visible_files(path, "model-*.h5")]:
             return _Project(path, ports[0])
         raise DamagedFileError(
             f"{path} is no project of DeepDanbooru's: it has no project.json; name a folder that has it, or a .pt file"

@@ -33,7 +33,7 @@ from PIL import Image
 from torch import Tensor
 
 from latentedit.errors import DamagedFileError, LatentEditError
-from latentedit.files import sha256_of
+from latentedit.files import sha256_of, visible_files
 from latentedit.registry import check_options
 from latentedit.taggers.base import PictureTagger
 from latentedit.taggers.networks.onnx import Network, outside_weights
@@ -178,7 +178,7 @@ def _find(argument: str) -> Path:
     given = Path(argument)
     path = given / MODEL if given.is_dir() else given
     if given.is_dir() and not path.is_file():
-        others = sorted(file.name for file in given.glob("*.onnx"))
+        others = [file.name for file in visible_files(given, "*.onnx")]
         hint = f"; it has {', '.join(others[:5])}, name one as onnx:{given / others[0]}" if others else ""
         raise DamagedFileError(f"{given} has no {MODEL}{hint or '; download the whole folder of the tagger'}")
     if not path.is_file():

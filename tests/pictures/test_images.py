@@ -3,7 +3,7 @@ import torch
 from PIL import Image
 
 from latentedit.errors import LatentEditError, UnreadablePictureError
-from latentedit.pictures.images import list_pictures, read_picture, to_uint8
+from latentedit.pictures.images import PictureFolder, list_pictures, read_picture, to_uint8
 
 
 def picture(tmp_path, name="a.png", size=(40, 20), mode="RGB", colour="red"):
@@ -66,3 +66,18 @@ def test_listing_is_in_name_order_and_pictures_only(tmp_path):
         list_pictures(tmp_path / "empty")
     with pytest.raises(LatentEditError, match="is not a folder"):
         list_pictures(tmp_path / "c.txt")
+
+
+def test_hidden_files_folders_and_links_to_nowhere_are_passed_over(tmp_path):
+    hidden = tmp_path / "hidden"
+    hidden.mkdir()
+    for name in ("._face.png", ".trashed-123-face.png", ".DS_Store", ".pending-face.jpg", "Thumbs.db", "desktop.ini"):
+        (hidden / name).write_bytes(b"\0\5\x16\7")
+    (hidden / "folder.png").mkdir()
+    (hidden / "link.png").symlink_to(tmp_path / "nowhere.png")
+    with pytest.raises(LatentEditError, match=r"no picture in .* but hidden ones \(3\), whose names begin with a dot"):
+        list_pictures(hidden)
+    picture(hidden, "face.png")
+    (hidden / "linked.png").symlink_to(hidden / "face.png")
+    assert [p.name for p in list_pictures(hidden)] == ["face.png", "linked.png"]
+    assert len(PictureFolder(hidden, 8)) == 2

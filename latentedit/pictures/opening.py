@@ -1,0 +1,110 @@
+"""Opening picture files whatever their metadata are, and what is said of those that cannot be read."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+from PIL import Image, UnidentifiedImageError
+
+from latentedit.errors import LatentEditError, UnreadablePictureError
+from latentedit.pictures.metadata import without_metadata
+
+T = TypeVar("T")
+_BEGINNINGS = {
+    b"\x89PNG": "PNG", b"\xff\xd8\xff": "JPEG", b"GIF8": "GIF", b"RIFF": "WebP", b"BM": "BMP", b"II*\0": "TIFF",
+    b"MM\0*": "TIFF", b"II+\0": "TIFF", b"MM\0+": "TIFF",
+}  # fmt: skip
+_ANOTHER = "take another copy of it"
+
+
+def use_picture(path: str | Path, use: Callable[[Image.Image], T], *, text: str | None = None) -> T:
+    """What a function makes of a picture file that Pillow opened.
+
+    Where that fails, it is done once more without the file's metadata, which stop Pillow and nobody else.
+
+    Args:
+        path: of the file.
+        use: gets the picture, not loaded; of those that move, the first one.
+        text: name of a text of PNG that is wanted of the metadata.
+
+    Raises:
+        UnreadablePictureError: there is no such file, or it is no picture that Pillow can read.
+    """
+    with _told(path):
+        try:
+            with Image.open(path) as image:
+                return use(image)
+        except Exception as error:
+            plain = None if _is_final(error) else without_metadata(Path(path).read_bytes(), text=text)
+            if plain is None:
+                raise
+        with Image.open(io.BytesIO(plain)) as image:
+            return use(image)
+
+
+def text_in(path: str | Path, key: str) -> str | None:
+    """A text that a PNG file carries under a key, or None.
+
+    Raises:
+        UnreadablePictureError: there is no such file, or it is no picture that Pillow can read.
+    """
+    found = use_picture(path, lambda image: image.info.get(key) if image.format == "PNG" else None, text=key)
+    return found if isinstance(found, str) else None
+
+
+def _is_final(error: Exception) -> bool:
+    """Whether it is not for what the file holds that it cannot be read, or was decided."""
+    if isinstance(error, (LatentEditError, MemoryError, Image.DecompressionBombError)):
+        return True
+    return isinstance(error, OSError) and error.errno is not None
+
+
+@contextmanager
+def _told(path: str | Path) -> Iterator[None]:
+    """Turns whatever reading a picture raises into one line."""
+    try:
+        yield
+    except MemoryError:
+        raise
+    except FileNotFoundError as error:
+        raise UnreadablePictureError(path, f"no picture at {str(path)!r}: there is no such file") from error
+    except Image.DecompressionBombError as error:
+        most = 2 * (Image.MAX_IMAGE_PIXELS or 0)
+        raise UnreadablePictureError(
+            path,
+            f"{str(path)!r} has too many pixels; up to {most:,} are read, such as {math.isqrt(most):,} x "
+            f"{math.isqrt(most):,}: make it smaller",
+        ) from error
+    except Exception as error:
+        raise UnreadablePictureError(path, f"cannot read {str(path)!r} as a picture: {_reason(path, error)}") from error
+
+
+def _reason(path: str | Path, error: Exception) -> str:
+    if isinstance(error, LatentEditError):
+        return str(error)
+    if isinstance(error, UnidentifiedImageError):
+        return _instead(path)
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return f"it is cut off or damaged ({' '.join(str(error).split()) or type(error).__name__}); {_ANOTHER}"
+
+
+def _instead(path: str | Path) -> str:
+    """What a file is that Pillow does not take for a picture."""
+    with open(path, "rb") as file:
+        head = file.read(512)
+    kind = next((kind for begins, kind in _BEGINNINGS.items() if head.startswith(begins)), None)
+    if kind is not None:
+        return f"it begins as {kind} and is cut off, damaged or of a rare kind; save it anew as PNG, or {_ANOTHER}"
+    if not head:
+        return f"the file is empty; {_ANOTHER}"
+    if head.startswith(b"version https://git-lfs"):
+        return "it is a git-lfs pointer, not the picture; run: git lfs pull"
+    if head.lstrip(b"\xef\xbb\xbf \t\r\n")[:5].lower() in (b"<!doc", b"<html"):
+        return "it is a web page, not the picture that a link promised; download it again"
+    return f"it is no picture, or of a kind that Pillow does not know; save it as PNG, or {_ANOTHER}"
