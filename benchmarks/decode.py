@@ -146,18 +146,18 @@ class Usual:
         """Modulate the weights, once per picture, and convolve each picture with its own."""
         weight = self.tensors[f"{name}.conv.weight"]
         affine, bias = (self.tensors[f"{name}.conv.modulation.{part}"] for part in ("weight", "bias"))
-        (n, inputs, h, _), (_, outputs, _, side, _) = x.shape, weight.shape
+        (n, inputs, h, width), (_, outputs, _, side, _) = x.shape, weight.shape
         style = F.linear(w, affine / sqrt(affine.shape[1]), bias).view(n, 1, inputs, 1, 1)
         weight = weight / sqrt(inputs * side**2) * style
         if demodulate:
             weight = weight * torch.rsqrt(weight.square().sum([2, 3, 4], keepdim=True) + 1e-8)
-        x = x.reshape(1, n * inputs, h, h)
+        x = x.reshape(1, n * inputs, h, width)
         if upsample:
             weight = weight.transpose(1, 2).reshape(n * inputs, outputs, side, side)
             x = F.conv_transpose2d(x, weight, stride=2, groups=n)
-            return self.filtered(x.view(n, outputs, 2 * h + 1, 2 * h + 1), (1, 1, 1, 1))
+            return self.filtered(x.view(n, outputs, 2 * h + 1, 2 * width + 1), (1, 1, 1, 1))
         x = F.conv2d(x, weight.view(n * outputs, inputs, side, side), padding=side // 2, groups=n)
-        return x.view(n, outputs, h, h)
+        return x.view(n, outputs, h, width)
 
     def filtered(self, x: Tensor, padding: tuple[int, int, int, int]) -> Tensor:
         """The filter of resampling, channel by channel."""
@@ -176,8 +176,8 @@ class Usual:
         rgb = self.convolve(x, w, name, demodulate=False) + self.tensors[f"{name}.bias"]
         if before is None:
             return rgb
-        n, c, h, _ = before.shape
-        spread = F.pad(before.view(n, c, h, 1, h, 1), (0, 1, 0, 0, 0, 1)).view(n, c, 2 * h, 2 * h)
+        n, c, h, width = before.shape
+        spread = F.pad(before.view(n, c, h, 1, width, 1), (0, 1, 0, 0, 0, 1)).view(n, c, 2 * h, 2 * width)
         return rgb + self.filtered(spread, (2, 1, 2, 1))
 
     def __call__(self, w: Tensor, content: Tensor | None) -> Tensor:

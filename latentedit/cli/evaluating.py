@@ -248,6 +248,7 @@ def fid(context: Context, subject: AskedSubject, pictures: Path | None, target: 
     It is called FID over inception:FILE alone; over another network it has that network's name and does not compare
     with published figures.
     """
+    from latentedit.generators.base import picture_size
     from latentedit.metrics.edited_pictures import features_of_moves, features_of_pictures
     from latentedit.metrics.features import load_features
     from latentedit.metrics.features.base import metric_name
@@ -262,7 +263,7 @@ def fid(context: Context, subject: AskedSubject, pictures: Path | None, target: 
         real, provenance, groups = PictureFolder(target, None), {"pictures": str(pictures)}, None
     else:
         s = subject.load(context)
-        real = PictureFolder(_target_of(s.generator, target), s.generator.resolution)
+        real = PictureFolder(_target_of(s.generator, target), picture_size(s.generator))
         prepared = s.prepared(context)
         groups = prepared.content_groups
         found, _ = features_of_moves(prepared, network, s.moves, progress=context.progress("decode"))
@@ -299,6 +300,7 @@ def dfid(context: Context, subject: AskedSubject, target: Path | None, augmentat
 
     -n is the number of content pictures; the 2022 study took 100 with --augmentations 1000.
     """
+    from latentedit.generators.base import picture_size
     from latentedit.metrics.domain_frechet import dfid as measure
     from latentedit.metrics.edited_pictures import ORIGINAL, features_of_pictures
     from latentedit.metrics.features import load_features
@@ -310,10 +312,10 @@ def dfid(context: Context, subject: AskedSubject, target: Path | None, augmentat
     folder = subject.folder or getattr(s.generator, "default_test_contents", None)
     if folder is None or s.contents is None:
         raise LatentEditError(f"{s.generator.id} needs content pictures here; name their folder with --contents")
-    real = PictureFolder(_target_of(s.generator, target), s.generator.resolution)
+    real = PictureFolder(_target_of(s.generator, target), picture_size(s.generator))
     statistics = FrechetStatistics()
     statistics.update(features_of_pictures(network, real, progress=context.progress("real pictures")))
-    pictures = PictureFolder(folder, s.generator.resolution)
+    pictures = PictureFolder(folder, picture_size(s.generator))
     result = measure(
         s.generator, network, pictures[: len(s.seeds)], statistics,
         moves={ORIGINAL: lambda codes: codes} | s.moves, augmentations=augmentations, seed=s.seeds[0],

@@ -110,8 +110,8 @@ def _text(described: GeneratorInfo) -> str:
     if described.title:
         origin = f" ({described.part})" if described.part else ""
         lines[0] += f": {described.title}{origin}, {described.container}"
-    side = described.resolution
-    lines.append(f"  pictures    {side} x {side}")
+    height, width = described.picture_size
+    lines.append(f"  pictures    {width} x {height}")
     slots = f"{len(described.layers)} slot{'s' if len(described.layers) > 1 else ''}"
     classes = f", {described.labels} classes" if described.labels else ""
     lines.append(f"  latents     z {described.z_dim}, style code {described.dim}, {slots}{classes}")
@@ -121,11 +121,17 @@ def _text(described: GeneratorInfo) -> str:
     lines += [f"  note        {note}" for note in described.notes]
     if any("width" in layer for layer in described.layers):
         rows = [
-            [layer["name"], str(i), f"{layer['resolution']} x {layer['resolution']}", str(layer["width"])]
+            [layer["name"], str(i), _size_of(layer["resolution"], described), str(layer["width"])]
             for i, layer in enumerate(described.layers)
         ]
         lines += ["", table(["layer", "slot", "resolution", "style width"], rows)]
     return "\n".join(lines)
+
+
+def _size_of(longer: int, described: GeneratorInfo) -> str:
+    """Size of feature maps, which have the shape of the pictures."""
+    height, width = (round(side * longer / max(described.picture_size)) for side in described.picture_size)
+    return f"{width} x {height}"
 
 
 def _text_of_stored(described: StoredInfo) -> str:

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from latentedit.directions.formats import read_named_codes
 from latentedit.errors import LatentEditError
-from latentedit.generators.base import Generator, content_of_label, per_slot
+from latentedit.generators.base import Generator, content_of_label, per_slot, picture_size
 from latentedit.pictures.images import list_pictures, read_picture
 from latentedit.pictures.video import is_video, split_time
 from latentedit.samples.contents import Contents, fingerprinted
@@ -246,7 +246,7 @@ class PreparedFaces:
         """The pictures that contents came from, (1, 3, H, W) for all faces or (n, 3, H, W); None when from none."""
         if not self._paths:
             return None
-        shown = [read_picture(path, self.generator.resolution) for path in self._paths[: len(self)]]
+        shown = [read_picture(path, picture_size(self.generator)) for path in self._paths[: len(self)]]
         if len(self._paths) == 1:
             return torch.stack(shown)
         return torch.stack([shown[i % len(shown)] for i in range(len(self))])
@@ -268,7 +268,7 @@ class PreparedFaces:
         if encode is None:
             raise LatentEditError(f"{self.generator.id} makes pictures from codes alone; it takes no content picture")
         if not isinstance(content, Contents) and is_video(content):
-            frame = encode(read_picture(content, self.generator.resolution)[None])[0]
+            frame = encode(read_picture(content, picture_size(self.generator))[None])[0]
             return lambda rows: frame, [content]
         found = content if isinstance(content, Contents) else Contents.find(self.generator, content)
         if len(found) == 1:
@@ -288,7 +288,7 @@ def codes_of_pictures(
         LatentEditError: the generator cannot, or a picture cannot be read.
     """
     files = [Path(p) for p in (list_pictures(pictures)[:count] if Path(pictures).is_dir() else [pictures])]
-    images = torch.stack([read_picture(file, generator.resolution) for file in files])
+    images = torch.stack([read_picture(file, picture_size(generator)) for file in files])
     names = tuple(file.name for file in files)
     if (invert := getattr(generator, "invert", None)) is not None:
         return invert(images), names

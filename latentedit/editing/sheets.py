@@ -14,6 +14,7 @@ from latentedit.directions.edits import Edit, EditLike, as_edits
 from latentedit.directions.pairs import TagRelations
 from latentedit.editing.editor import Editor, edit, explicit_for, moves_of
 from latentedit.editing.faces import PreparedFaces
+from latentedit.generators.base import picture_size
 from latentedit.pictures.grid import balanced, check_size, folded, grid, tile_size
 from latentedit.pictures.images import quantised
 
@@ -289,5 +290,5 @@ def _beside(pictures: Tensor, content: Tensor) -> Tensor:
 
 def _check_size(faces: PreparedFaces, pictures: int, tile: int | None) -> None:
     """Refuse a sheet that would be too large, before the work."""
-    side = faces.generator.resolution
-    check_size(pictures, *tile_size(side, side, tile))
+    height, width = picture_size(faces.generator)
+    check_size(pictures, *tile_size(width, height, tile))

@@ -28,6 +28,7 @@ class Generator(Protocol):
     dim: int
     layers: tuple[str, ...]
     resolution: int
+    """Side of the pictures; the longer one of oblong ones, whose ``picture_size`` is (height, width)."""
 
     def map(
         self, z: Tensor, *, label: int | None = None, truncation: float = 1.0, truncation_layers: int | None = None
@@ -46,6 +47,12 @@ class Generator(Protocol):
     def style_weights(self) -> dict[str, Tensor]:
         """Weights (m, dim) by module name that style codes are multiplied with, for SeFa."""
         ...
+
+
+def picture_size(generator: Generator) -> tuple[int, int]:
+    """Height and width of a generator's pictures: its ``picture_size`` where they are oblong, else squares."""
+    height, width = getattr(generator, "picture_size", None) or (generator.resolution, generator.resolution)
+    return int(height), int(width)
 
 
 def seed_latents(seeds: Sequence[int], z_dim: int) -> Tensor:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from latentedit.generators.base import Generator, match_content, per_slot, seed_latents, truncate, weights_id
+from latentedit.generators.channels import ON_WHITE, from_colours, has_alpha, to_colours
 from latentedit.generators.probe import look_at, warn_of
 from latentedit.generators.showing import Shown
 from latentedit.registry import Supplied, build
@@ -30,9 +31,9 @@ class CustomGenerator(Shown):
     ==================  ==========================================================================================
     of the object       when it is missing
     ==================  ==========================================================================================
-    ``decode``          required: codes to pictures (n, 3, H, W) or (n, 1, H, W). It always gets (n, dim) when
-                        there is one slot and (n, layers, dim) when there are more, and those of ``content`` and
-                        ``noise`` that its signature has
+    ``decode``          required: codes to pictures (n, 3, H, W), or of 1, 2 or 4 channels, of which the second and the
+                        fourth are alpha. It always gets (n, dim) when there is one slot and (n, layers, dim) when there
+                        are more, and those of ``content`` and ``noise`` that its signature has
     ``dim``             ``latent_size``; one of the two is required
     ``z_dim``           ``dim``
     ``layers``          ``("w",)``
@@ -93,6 +94,11 @@ class CustomGenerator(Shown):
             supplied.settle(device, dtype)
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        """What was assumed of its pictures."""
+        return (ON_WHITE,) if has_alpha(self.channels) else ()
+
+    @property
     def device(self) -> torch.device:
         """Where its modules are."""
         return self._supplied.device
@@ -120,7 +126,7 @@ class CustomGenerator(Shown):
         """Codes (n, dim) or (n, layers, dim) to pictures (n, 3, H, W) float32, not clamped."""
         given = self._supplied.place(per_slot(codes, len(self.layers), self.dim))
         if not len(given):
-            return torch.zeros(0, 3, self.resolution, self.resolution, device=given.device)
+            return torch.zeros(0, 3, *self.picture_size, device=given.device)
         if content is not None:
             if not self._supplied.takes("decode", "content"):
                 raise self._supplied.error("its decode takes no content; leave the content out (--content)")
@@ -128,14 +134,15 @@ class CustomGenerator(Shown):
         pictures = self._supplied.call(
             "decode", given[:, 0] if len(self.layers) == 1 else given, content=content, noise=noise
         )
-        meaning = f"({len(codes)}, 3, H, W) or ({len(codes)}, 1, H, W), one picture a code"
-        pictures = self._supplied.tensor("decode", pictures, (len(codes), None, None, None), meaning)
-        if pictures.shape[1] not in (1, 3):
+        n = len(codes)
+        meaning = f"({n}, 3, H, W) or ({n}, 1, H, W), one picture a code; one channel more is alpha"
+        pictures = self._supplied.tensor("decode", pictures, (n, None, None, None), meaning)
+        self.channels = pictures.shape[1]
+        if not 1 <= self.channels <= 4:
             raise self._supplied.error(f"decode returned shape {tuple(pictures.shape)}; it must be {meaning}")
-        pictures = pictures.repeat(1, 3 // pictures.shape[1], 1, 1)
-        if (self._low, self._high) == (-1.0, 1.0):
-            return pictures
-        return (pictures - self._low) * (2 / (self._high - self._low)) - 1
+        if (self._low, self._high) != (-1.0, 1.0):
+            pictures = (pictures - self._low) * (2 / (self._high - self._low)) - 1
+        return to_colours(pictures)
 
     def style_weights(self) -> dict[str, Tensor]:
         """Weights (m, dim) by module name that style codes are multiplied with."""
@@ -162,7 +169,11 @@ class CustomGenerator(Shown):
                 f"decode returned values up to {largest:.4g}; pictures are in [{self._low:g}, {self._high:g}], and "
                 f"another range is stated with {self._option('LOW..HIGH')} or pixel_range = (LOW, HIGH) on the object"
             )
-        return self._supplied.count("resolution", max(picture.shape[2:]))
+        longer = max(picture.shape[2:])
+        resolution = self._supplied.count("resolution", longer)
+        height, width = (max(1, round(side * resolution / longer)) for side in picture.shape[2:])
+        self.picture_size = height, width
+        return resolution
 
     def _look(self, *, asks: bool) -> str | None:
         """The probe, from pictures that also show whether they are in the range that is taken for granted.
@@ -233,8 +244,12 @@ class CustomTranslator(CustomGenerator):
     """A user's image-to-image generator: its object has ``encode``."""
 
     def encode(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Pictures (n, 3, H, W) in [-1, 1] to content (n, ...) and style z (n, z_dim)."""
-        found = self._supplied.call("encode", self._supplied.place(self._own(images)))
+        """Pictures (n, 3, H, W) in [-1, 1] to content (n, ...) and style z (n, z_dim).
+
+        An object whose own pictures have an alpha channel is given one, opaque.
+        """
+        own = from_colours(images, self.channels) if has_alpha(self.channels) else images
+        found = self._supplied.call("encode", self._supplied.place(self._own(own)))
         if not isinstance(found, tuple) or len(found) != 2:
             raise self._supplied.error("encode must return two tensors, content (n, ...) and style z (n, z_dim)")
         rows, meaning = len(images), f"({len(images)}, ...), one content a picture"

@@ -121,7 +121,7 @@ class DCGAN(Network):
         slope = 0.2 if activation == "leaky" else 0.0
         heads = [Block(layer, sides[0], slope, eps, first=True) for layer in (first, label) if layer is not None]
         body = [Block(layer, side, slope, eps) for layer, side in zip(rest, sides[1:], strict=True)]
-        self.resolution = sides[-1][1]
+        self.channels, self.resolution = sides[-1]
         self.synthesis = Synthesis(heads, body, sigmoid=range_ == "0..1")
         self.slots = (Slot(first.name, sides[0][1], first.outputs),)
         normed = any(layer.norm for layer in (first, *rest))
@@ -146,7 +146,7 @@ class Synthesis(nn.Module):
         self.heads, self.body, self.sigmoid = nn.ModuleList(heads), nn.ModuleList(body), sigmoid
 
     def forward(self, codes: Tensor, content: Tensor | None, noise: str | int) -> Tensor:
-        """Codes (n, 1, dim) and classes (n, labels) to pictures (n, 1 or 3, H, W)."""
+        """Codes (n, 1, dim) and classes (n, labels) to pictures (n, channels, H, W)."""
         x = codes[:, 0]
         if content is None:
             x = self.heads[0](x)

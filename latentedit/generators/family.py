@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from latentedit.checkpoints.checkpoint import Checkpoint, read_checkpoint
 from latentedit.errors import DamagedFileError, LatentEditError
 from latentedit.generators.base import match_content, per_slot, seed_latents, truncate, weights_id
+from latentedit.generators.channels import ON_WHITE, check_channels, has_alpha, to_colours
 from latentedit.generators.networks.base import Network, channels_last_pays
 from latentedit.generators.showing import Shown
 from latentedit.registry import check_options
@@ -50,7 +51,9 @@ class FileGenerator(Shown):
         self.id = weights_id(kind, tensors)
         self.parameters = sum(t.numel() for t in tensors.values())
         self.z_dim, self.dim, self.resolution = network.z_dim, network.dim, network.resolution
-        self.slots, self.labels, self.notes = network.slots, network.labels, network.notes
+        self.picture_size = network.picture_size or (network.resolution, network.resolution)
+        self.slots, self.labels = network.slots, network.labels
+        self.notes = (*network.notes, *([ON_WHITE] if has_alpha(network.channels) else []))
         self.layers = tuple(slot.name for slot in network.slots)
         self.device, self.dtype = device, dtype
         self._style_weights = {name: w.detach().float().clone() for name, w in network.style_weights().items()}
@@ -102,9 +105,8 @@ class FileGenerator(Shown):
         slots = per_slot(codes, len(self.layers), self.dim).to(self.device, self.dtype)
         content = self._content(content, len(slots))
         if not len(slots):
-            return torch.zeros(0, 3, self.resolution, self.resolution, device=self.device)
-        pictures = self.network.synthesis(slots, content, noise).float()
-        return pictures.repeat(1, 3, 1, 1) if pictures.shape[1] == 1 else pictures
+            return torch.zeros(0, 3, *self.picture_size, device=self.device)
+        return to_colours(self.network.synthesis(slots, content, noise).float())
 
     def style_weights(self) -> dict[str, Tensor]:
         """Weights (m, dim) by module name that style codes are multiplied with, raw, for SeFa."""
@@ -227,6 +229,7 @@ class Family:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             reason = f"{error.args[0]} is missing" if isinstance(error, KeyError) else reason
             raise DamagedFileError(f"{checkpoint.path}: not whole as {self.title}: {reason}") from error
+        check_channels(network.channels, checkpoint.path)
         # Options change what codes mean or what pictures look like, as other weights would.
         identity = tensors | {f"?{name}={value}": torch.zeros(0) for name, value in options.items()}
         return self.generator(self.kind, network, identity, device=device, dtype=dtype)

@@ -174,7 +174,8 @@ def _stylegan2(reader: _Reader) -> Network:
     label_weight = reader.tensors.get("mapping.label_weight")
     dim = len(reader(f"mapping.dense{mapping_depth - 1}.bias"))
     styles = [*(f"layer{i}" for i in range(depth)), f"output{outputs - 1}"]
-    slots = tuple(Slot(name, _side(name), len(reader(f"synthesis.{name}.style.bias"))) for name in styles)
+    longest = max(reader("synthesis.early_layer.const", 1, None, None, None).shape[2:])
+    slots = tuple(Slot(name, longest * _factor(name), len(reader(f"synthesis.{name}.style.bias"))) for name in styles)
     modules = [f"synthesis.{name}.style" for name in styles]
     network = stylegan2(
         _as_rosinality(reader, depth, mapping_depth),
@@ -188,14 +189,16 @@ def _stylegan2(reader: _Reader) -> Network:
     return network
 
 
-def _side(name: str) -> int:
+def _factor(name: str) -> int:
+    """How many times the constant's side feature maps of a layer have."""
     layer = int(name.removeprefix("layer").removeprefix("output"))
-    return 4 * 2 ** ((layer + 1) // 2 if name.startswith("layer") else layer)
+    return int(2 ** ((layer + 1) // 2 if name.startswith("layer") else layer))
 
 
 def _as_rosinality(reader: _Reader, depth: int, mapping_depth: int) -> dict[str, Tensor]:
     """StyleGAN2's tensors under rosinality's names and in its orientation."""
-    renamed = {"input.input": reader("synthesis.early_layer.const", 1, None, 4, 4)}
+    renamed = {"input.input": reader("synthesis.early_layer.const", 1, None, None, None)}
+    height, width = renamed["input.input"].shape[2:]
     for i in range(mapping_depth):
         renamed[f"style.{i + 1}.weight"] = reader(f"mapping.dense{i}.weight", None, None)
         renamed[f"style.{i + 1}.bias"] = reader(f"mapping.dense{i}.bias", None)
@@ -206,7 +209,8 @@ def _as_rosinality(reader: _Reader, depth: int, mapping_depth: int) -> dict[str,
         renamed |= _modulation(reader, old, new)
         renamed[f"{new}.noise.weight"] = reader(f"{old}.noise_strength").reshape(1)
         renamed[f"{new}.activate.bias"] = reader(f"{old}.bias", None)
-        renamed[f"noises.noise_{i}"] = reader(f"{old}.noise", 1, 1, _side(f"layer{i}"), _side(f"layer{i}"))
+        factor = _factor(f"layer{i}")
+        renamed[f"noises.noise_{i}"] = reader(f"{old}.noise", 1, 1, factor * height, factor * width)
         if f"{old}.filter.kernel" in reader.tensors:
             renamed[f"{new}.conv.blur.kernel"] = reader(f"{old}.filter.kernel", 1, 1, 4, 4)[0, 0]
     for j in range((depth + 1) // 2):

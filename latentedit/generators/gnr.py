@@ -16,6 +16,7 @@ from torch import Tensor
 from latentedit.checkpoints.checkpoint import Checkpoint
 from latentedit.errors import LatentEditError
 from latentedit.generators.base import match_content
+from latentedit.generators.channels import check_channels, from_colours
 from latentedit.generators.family import Family, FileGenerator, Found
 from latentedit.generators.networks.base import Network
 from latentedit.generators.networks.gnr import Decoder, Encoder
@@ -45,6 +46,10 @@ class GNR(Network):
         self.z_dim, self.dim = int(layers[0][0].shape[1]), int(layers[-1][0].shape[0])
         self.synthesis = Decoder(tensors, self.encoder.side, self.dim)
         self.slots, self.resolution = self.synthesis.slots, self.synthesis.slots[-1].resolution
+        self.channels = self.synthesis.outputs
+        for encoder in (self.encoder, self.reference):
+            if encoder is not None:
+                check_channels(encoder.inputs, "its encoder")
         if self.encoder.channels != self.synthesis.inputs or self.encoder.size != self.resolution:
             raise ValueError(
                 f"the encoder makes {self.encoder.channels} channels of {self.encoder.size} x {self.encoder.size} "
@@ -79,7 +84,8 @@ class GNRGenerator(FileGenerator):
         Raises:
             LatentEditError: pictures of another size.
         """
-        content, z = self.network.encoder(self._pictures(images))
+        encoder = self.network.encoder
+        content, z = encoder(from_colours(self._pictures(images), encoder.inputs))
         return content.float(), z.float()
 
     @torch.inference_mode()
@@ -90,12 +96,13 @@ class GNRGenerator(FileGenerator):
             LatentEditError: pictures of another size, or the file lacks the generator that reads them.
         """
         images = self._pictures(images)
-        if self.network.reference is None:
+        reference = self.network.reference
+        if reference is None:
             raise LatentEditError(
                 f"{self.id} cannot read styles of reference pictures: its file lacks {' and '.join(_REFERENCE_PARTS)}, "
                 "which files of training hold; take one of those"
             )
-        z: Tensor = self.network.reference(images)[1]
+        z: Tensor = reference(from_colours(images, reference.inputs))[1]
         return z.float()
 
     def _pictures(self, images: Tensor) -> Tensor:

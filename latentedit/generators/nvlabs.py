@@ -165,7 +165,8 @@ def _stylegan2(tensors: Mapping[str, Tensor], settings: Settings, notes: tuple[s
             ours[target] = tensor * (settings.lr_multiplier / MAPPING_RATE)
     styled = [*convolutions, f"b{blocks[-1]}.torgb"]
     styles = {f"synthesis.{layer}.affine": tensors[f"synthesis.{layer}.affine.weight"] for layer in styled}
-    sizes = [int(layer[1:].partition(".")[0]) for layer in styled]
+    first = max(tensors["synthesis.b4.const"].shape[1:])  # 4, unless the constant is another one
+    sizes = [int(layer[1:].partition(".")[0]) // 4 * first for layer in styled]
     slots = tuple(Slot(*of) for of in zip(styled, sizes, map(len, styles.values()), strict=True))
     try:
         return stylegan2(
@@ -212,12 +213,10 @@ def _modulated(ours: str, theirs: str) -> dict[str, str]:
 
 
 def _check_rest(tensors: Mapping[str, Tensor], known: set[str]) -> None:
-    """Raise for tensors that StyleGAN2 does not have, and for pictures of other than 1 or 3 channels."""
+    """Raise for tensors that StyleGAN2 does not have."""
     rest = [name for name in tensors if name not in known and not name.endswith(".resample_filter")]
     if rest:
         raise ValueError(f"{rest[0]} is no part of StyleGAN2 ({len(rest)} such tensors)")
-    if (channels := len(tensors["synthesis.b4.torgb.weight"])) not in (1, 3):
-        raise ValueError(f"it makes pictures of {channels} channels; 3 and 1 are supported")
 
 
 def _blocks(tensors: Mapping[str, Tensor]) -> list[int]:

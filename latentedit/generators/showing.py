@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from latentedit.errors import LatentEditError
-from latentedit.generators.base import Generator
+from latentedit.generators.base import Generator, picture_size
 from latentedit.pictures.notebook import facts_html, few, pictures_html
 
 _QUICK = 256  # resolution up to which four pictures take no time worth speaking of; of larger ones one is shown
@@ -14,15 +14,15 @@ class Shown:
 
     def __repr__(self: Generator) -> str:
         slots = "1 slot" if len(self.layers) == 1 else f"{len(self.layers)} slots"
-        side = f"{self.resolution} x {self.resolution}"
-        return f"{type(self).__name__}({_name(self)}{side} pictures of codes of {self.dim} numbers, {slots}, {self.id})"
+        what = f"{_name(self)}{_size(self)} pictures of codes of {self.dim} numbers, {slots}, {self.id}"
+        return f"{type(self).__name__}({what})"
 
     def _repr_html_(self: Generator) -> str:
         """Its facts as a table, over the pictures of seeds 0 ... 3."""
         facts: dict[str, object] = {
             "name": getattr(self, "name", ""),
             "id": self.id,
-            "pictures": f"{self.resolution} x {self.resolution}",
+            "pictures": _size(self),
             "codes": f"{self.dim} numbers, of a latent of {self.z_dim}",
             "slots": f"{len(self.layers)}: {few(self.layers)}",
             "classes": getattr(self, "labels", 0),
@@ -32,6 +32,11 @@ class Shown:
         except (LatentEditError, RuntimeError) as error:
             facts["no pictures"], shown = str(error).splitlines()[0], ""
         return facts_html(type(self).__name__, {name: fact for name, fact in facts.items() if fact}) + shown
+
+
+def _size(generator: Generator) -> str:
+    height, width = picture_size(generator)
+    return f"{width} x {height}"
 
 
 def _name(generator: Generator) -> str:

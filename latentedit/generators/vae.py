@@ -28,6 +28,7 @@ from torch import Tensor, nn
 
 from latentedit.checkpoints.checkpoint import Checkpoint
 from latentedit.errors import DamagedFileError, LatentEditError
+from latentedit.generators.channels import check_channels, from_colours
 from latentedit.generators.family import Family, FileGenerator, Found
 from latentedit.generators.networks.base import Network, Slot
 from latentedit.generators.probe import look_at, warn_of
@@ -63,12 +64,12 @@ class VAE(Network):
     """A decoder, and perhaps an encoder.
 
     Args:
-        decoder: (n, z) to pictures (n, 1 or 3, H, W) in the range.
+        decoder: (n, z) to pictures (n, channels, H, W) in the range.
         encoder: pictures to (n, 2 z), or None.
         zero_to_one: the range is 0..1 instead of -1..1.
 
     Raises:
-        LatentEditError: they do not fit together, or the pictures are not square.
+        LatentEditError: they do not fit together, or the decoder gives no pictures.
     """
 
     def __init__(self, decoder: nn.Sequential, encoder: nn.Sequential | None, *, zero_to_one: bool) -> None:
@@ -79,9 +80,10 @@ class VAE(Network):
         self.synthesis = Synthesis(decoder.eval(), zero_to_one=zero_to_one)
         with torch.inference_mode():
             shape = _run("decoder", decoder, torch.zeros(1, self.dim)).shape
-        if len(shape) != 4 or shape[1] not in (1, 3) or shape[2] != shape[3]:
-            raise LatentEditError(f"its decoder gives {tuple(shape)}; pictures are (1, 1 or 3, side, side)")
-        self.channels, self.resolution = shape[1], shape[2]
+        if len(shape) != 4:
+            raise LatentEditError(f"its decoder gives {tuple(shape)}; pictures are (1, channels, height, width)")
+        check_channels(shape[1], "its decoder")
+        self.channels, self.picture_size, self.resolution = shape[1], (shape[2], shape[3]), max(shape[2:])
         self.encoder = None if encoder is None else encoder.eval()
         if encoder is not None:
             with torch.inference_mode():
@@ -99,7 +101,7 @@ class VAE(Network):
 
 
 class Synthesis(nn.Module):
-    """Codes (n, 1, z) to pictures (n, 1 or 3, H, W) in [-1, 1]."""
+    """Codes (n, 1, z) to pictures (n, channels, H, W) in [-1, 1]."""
 
     def __init__(self, decoder: nn.Sequential, *, zero_to_one: bool) -> None:
         super().__init__()
@@ -139,13 +141,13 @@ class VAEGenerator(FileGenerator):
         Raises:
             LatentEditError: the file has no encoder, or the pictures are of another size.
         """
-        network, side = self.network, self.resolution
+        network, (height, width) = self.network, self.picture_size
         if network.encoder is None:
             raise LatentEditError(f"{self.id} has no encoder; write one with write_vae(..., encoder=...)")
-        if images.ndim != 4 or images.shape[1] not in (1, 3) or images.shape[2:] != (side, side):
-            raise LatentEditError(f"pictures have shape {tuple(images.shape)}; give (n, 3, {side}, {side}) in [-1, 1]")
-        x = images.to(self.device, self.dtype)
-        x = x.mean(1, keepdim=True) if network.channels == 1 else x.expand(-1, 3, -1, -1)
+        if images.ndim != 4 or images.shape[1] not in (1, 3) or images.shape[2:] != (height, width):
+            given = tuple(images.shape)
+            raise LatentEditError(f"pictures have shape {given}; give (n, 3, {height}, {width}) in [-1, 1]")
+        x = from_colours(images.to(self.device, self.dtype), network.channels)
         x = (x + 1) / 2 if network.synthesis.zero_to_one else x
         codes: Tensor = network.encoder(x)[:, : self.dim]
         return codes.float()
@@ -156,8 +158,9 @@ def write_vae(path: str | Path, decoder: nn.Sequential, *, encoder: nn.Sequentia
 
     Args:
         path: the file.
-        decoder: z (n, z) to pictures (n, 1 or 3, side, side). Its first layer is linear, or an ``nn.Unflatten``
-            and a convolution. ``nn.Sequential`` may be nested; dropout and identity are left out.
+        decoder: z (n, z) to pictures (n, 1 to 4, height, width); the second and the fourth are alpha.
+            Its first layer is linear, or an ``nn.Unflatten`` and a convolution. ``nn.Sequential`` may be nested;
+            dropout and identity are left out.
         encoder: such pictures to mean and log variance (n, 2 z).
         range: of the pictures, "-1..1" or "0..1".
 

@@ -15,6 +15,7 @@ from latentedit.directions.bank import DirectionBank
 from latentedit.editing.editors import editor_format, open_editor, taggers_of
 from latentedit.errors import LatentEditError
 from latentedit.generators import GENERATORS, Generator, load_generator
+from latentedit.generators.base import picture_size
 from latentedit.generators.family import Family, family_of, unrecognised
 from latentedit.prior.prior import Prior
 from latentedit.registry import build, parse_name
@@ -33,7 +34,8 @@ class GeneratorInfo:
         part: where in the file the network is, such as ``g_ema``.
         container: how the file was written; empty when there is no file.
         id: of the weights.
-        resolution: side of the pictures.
+        resolution: side of the pictures; the longer one of oblong ones.
+        picture_size: their height and width.
         z_dim, dim: numbers of z and of a style code.
         labels: classes; 0 when there are none.
         layers: each slot's name, and resolution and style width where they are known.
@@ -49,6 +51,7 @@ class GeneratorInfo:
     container: str
     id: str
     resolution: int
+    picture_size: tuple[int, int]
     z_dim: int
     dim: int
     labels: int
@@ -263,6 +266,7 @@ def _describe(name: str, generator: Generator, title: str | None, part: str, con
         weights = {}
     return GeneratorInfo(
         name=name, title=title, part=part, container=container, id=generator.id, resolution=generator.resolution,
+        picture_size=picture_size(generator),
         z_dim=generator.z_dim, dim=generator.dim, labels=getattr(generator, "labels", 0), layers=tuple(layers),
         parameters=parameters, memory=None if parameters is None else parameters * 4, style_weights=weights,
         notes=tuple(getattr(generator, "notes", ())),

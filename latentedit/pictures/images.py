@@ -44,13 +44,13 @@ class PictureFolder(Sequence[Tensor]):
 
     Args:
         folder: of pictures; subfolders are not entered.
-        size: side of the square that is read; None: as it is, (3, H, W).
+        size: side of the square that is read, or height and width; None: as it is, (3, H, W).
 
     Raises:
         LatentEditError: no such folder, or no picture in it.
     """
 
-    def __init__(self, folder: str | Path, size: int | None) -> None:
+    def __init__(self, folder: str | Path, size: int | tuple[int, int] | None) -> None:
         self.paths, self.size = list_pictures(folder), size
 
     def __len__(self) -> int:
@@ -71,19 +71,21 @@ class PictureFolder(Sequence[Tensor]):
         return read_pixels(path).float() / 127.5 - 1 if self.size is None else read_picture(path, self.size)
 
 
-def read_picture(path: str | Path, size: int) -> Tensor:
+def read_picture(path: str | Path, size: int | tuple[int, int]) -> Tensor:
     """A picture, or a frame of a video (``clip.mp4#t=12.5``), as (3, size, size) float32 in [-1, 1].
 
     Turned as its EXIF says, laid on white where it is transparent, cropped to the middle square,
-    resized bilinearly.
+    resized bilinearly. Where the size is (height, width), cropped to that shape.
 
     Raises:
         UnreadablePictureError: there is no such file, or it is no picture that Pillow can read.
     """
     image = _read(path, drops_alpha=False)
-    side = min(image.size)
-    left, top = (image.width - side) // 2, (image.height - side) // 2
-    image = image.crop((left, top, left + side, top + side)).resize((size, size), Image.Resampling.BILINEAR)
+    height, width = (size, size) if isinstance(size, int) else size
+    scale = min(image.width / width, image.height / height)
+    across, down = (max(1, round(side * scale)) for side in (width, height))
+    left, top = (image.width - across) // 2, (image.height - down) // 2
+    image = image.crop((left, top, left + across, top + down)).resize((width, height), Image.Resampling.BILINEAR)
     return torch.from_numpy(np.array(image)).permute(2, 0, 1).float() / 127.5 - 1
 
 

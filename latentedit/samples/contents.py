@@ -13,7 +13,7 @@ from torch import Tensor
 
 from latentedit.errors import DamagedFileError, LatentEditError, MismatchError
 from latentedit.files import sha256_of
-from latentedit.generators.base import Generator
+from latentedit.generators.base import Generator, picture_size
 from latentedit.pictures.images import list_pictures, read_picture
 from latentedit.samples.manifest import ContentSource
 from latentedit.shipped import SHIPPED, recorded, recorded_places
@@ -37,7 +37,7 @@ class Contents:
                 f"{generator.id} takes no content (it has no encode); leave contents out (--contents)"
             )
         self.source, self.paths = source, tuple(paths)
-        self._encode, self._size = encode, generator.resolution
+        self._encode, self._size = encode, picture_size(generator)
         self._encoded: dict[int, Tensor] = {}
 
     @classmethod

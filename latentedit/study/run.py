@@ -28,6 +28,7 @@ from latentedit.editing.faces import Faces
 from latentedit.errors import DamagedFileError, LatentEditError
 from latentedit.files import atomic_write, file_name, sha256_of
 from latentedit.generators import Generator, load_generator
+from latentedit.generators.base import picture_size
 from latentedit.generators.probe import probe_of
 from latentedit.metrics.carriers import Network, OwnPictures, draw_own, natural_networks, network_id
 from latentedit.metrics.disentanglement import dci_of_bank
@@ -367,7 +368,7 @@ class Study:
         p, network = self.protocol, self.networks.get("features")
         if network is None or p.target is None:
             return {}, {}, None
-        target = PictureFolder(p.target, self.generator.resolution)
+        target = PictureFolder(p.target, picture_size(self.generator))
         settings = {"features": network.id, "pictures": [sha256_of(path)[:12] for path in target.paths]}
         targets = self._kept(
             "target", settings,
@@ -397,7 +398,7 @@ class Study:
         if "dfid" not in p.metrics or targets is None or p.test is None:
             return {}
         moves, network = self.moves("dfid", banks), self.networks["features"]
-        pictures = PictureFolder(p.test, self.generator.resolution)
+        pictures = PictureFolder(p.test, picture_size(self.generator))
         statistics = FrechetStatistics()
         statistics.update(targets)
         count, copies = min(p.sizes.dfid_pictures, len(pictures)), p.sizes.dfid_augmentations

@@ -271,7 +271,7 @@ class Mine(nn.Module):
         ([nn.Linear(4, 16), nn.Unflatten(1, (1, 4, 4)), nn.Conv2d(1, 1, 3, padding="same")], None, "zeros and numbers"),
         ([nn.Linear(4, 16), nn.BatchNorm1d(16, track_running_stats=False)], None, "no running statistics"),
         ([nn.Linear(4, 4), nn.Unflatten(1, (1, 2, 2)), nn.Upsample(size=4)], None, "give a scale_factor"),
-        ([nn.Linear(4, 15), nn.Unflatten(1, (1, 3, 5))], None, "pictures are"),
+        ([nn.Linear(4, 15), nn.Unflatten(1, (5, 1, 3))], None, "pictures of 5 channels"),
         ([nn.Linear(4, 16)], None, "pictures are"),
         ([nn.Linear(4, 16), nn.Linear(15, 16)], None, "does not take"),
         ([nn.ReLU(), nn.Linear(4, 16)], None, "first layer is ReLU"),

@@ -14,7 +14,7 @@ class Slot(NamedTuple):
 
     name: str
     resolution: int
-    """Side of the pictures or feature maps there, in pixels."""
+    """Side of the pictures or feature maps there, in pixels; the longer one where they are oblong."""
     width: int
     """How many numbers the style becomes there, usually one per channel."""
 
@@ -25,7 +25,9 @@ class Network(nn.Module):
     Attributes:
         z_dim: numbers of z.
         dim: numbers of a style code.
-        resolution: side of the pictures.
+        channels: of the pictures: grey, grey and alpha, colours, colours and alpha.
+        resolution: side of the pictures; the longer one where they are oblong.
+        picture_size: height and width of oblong pictures; None for squares.
         slots: in the order in which codes are consumed.
         labels: classes of a conditional network; 0 when there are none.
         label_in_decoder: the class enters the decoder rather than the code; ``synthesis`` then takes it as
@@ -34,7 +36,7 @@ class Network(nn.Module):
             codes (n, dim). A module runs in float64 on the processor, so that a code depends neither on the
             batch nor on the device.
         synthesis: module, called with codes (n, layers, dim), content or None, and the noise ("stored",
-            "none" or a seed), to pictures (n, 3, H, W) or (n, 1, H, W).
+            "none" or a seed), to pictures (n, channels, H, W).
         mean: stored mean of the codes (dim,) for truncation, or None.
         channels_last: decode with channels innermost in memory where that pays.
         notes: lines that ``info`` shows: what the file does not say and was assumed.
@@ -44,6 +46,8 @@ class Network(nn.Module):
     z_dim: int
     dim: int
     resolution: int
+    channels: int = 3
+    picture_size: tuple[int, int] | None = None
     slots: tuple[Slot, ...]
     labels: int = 0
     label_in_decoder: bool = False

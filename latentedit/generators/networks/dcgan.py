@@ -11,6 +11,7 @@ from torch import Tensor
 
 from latentedit.errors import LatentEditError
 
+_FEW = 16  # channels that a picture may have, though more than 4 are then refused
 _NORM = {"weight", "bias", "running_mean", "running_var", "num_batches_tracked"}
 Norms = dict[str, tuple[int, dict[str, Tensor]]]
 """Batch norms by name, each with the number of layers before it."""
@@ -117,7 +118,8 @@ def _ends_in_a_picture(layers: Sequence[Layer]) -> bool:
         return False
     first, last = layers[0], layers[-1]
     if last.is_convolution:
-        ends = last.outputs in (1, 3) or (last.inputs in (1, 3) and not first.is_convolution)
+        few = last.outputs <= _FEW and _problem(layers) is None and _kernels(layers) is None
+        ends = last.outputs in (1, 3) or few or (last.inputs in (1, 3) and not first.is_convolution)
         starts = not first.is_convolution or first.outputs not in (1, 3)
     else:
         n, linear = last.outputs, not any(layer.is_convolution for layer in layers)
@@ -150,6 +152,8 @@ def _problem(layers: Sequence[Layer]) -> str | None:
             continue
         if pixels > 1 and isqrt(int(pixels)) ** 2 == pixels:
             continue
+        if pixels > 1 and pixels == int(pixels):
+            return f"{a.name} gives {b.inputs} channels of {int(pixels)} pixels, no square; square ones are supported"
         if not a.is_convolution and a.bias is None and a is layers[0] and _problem(layers[1:]) is None:
             return f"{a.name} is an embedding of classes, and how it meets the code cannot be told"
         return (
@@ -163,6 +167,8 @@ def _kernels(layers: Sequence[Layer]) -> str | None:
     """Why strides cannot be told from the kernels, or None."""
     for layer in layers:
         height, width = layer.weight.shape[2:] if layer.is_convolution else (4, 4)
+        if height != width:
+            return f"{layer.name} has a kernel of {height} x {width}; square pictures are supported, of kernels 4 x 4"
         if (height, width) != (4, 4):
             return f"{layer.name} has a kernel of {height} x {width}; strides can be told from kernels of 4 x 4 alone"
     return None

@@ -93,17 +93,19 @@ class StyledLayer(nn.Module):
         index: of the layer; each second one doubles the side.
         inputs: channels that come in.
         dim: numbers of a code.
+        first: height and width of the constant.
         fused: see :func:`up_kernel`.
         blur: stored kernel (c, 1, 3, 3), or None for (1, 2, 1).
     """
 
     def __init__(
-        self, take: Take, index: int, inputs: int | None, dim: int, *, fused: bool, blur: Tensor | None
-    ) -> None:
+        self, take: Take, index: int, inputs: int | None, dim: int, *, first: tuple[int, int], fused: bool,
+        blur: Tensor | None,
+    ) -> None:  # fmt: skip
         super().__init__()
         name, self.up = f"synthesis.layer{index}", index % 2 == 0 and index > 0
         if index == 0:
-            weight = take(f"{name}.const", 1, None, 4, 4)
+            weight = take(f"{name}.const", 1, None, *first)
             channels = weight.shape[1]
         else:
             weight = take(f"{name}.weight", None, inputs, 3, 3)
@@ -113,7 +115,8 @@ class StyledLayer(nn.Module):
         row = torch.tensor([1.0, 2.0, 1.0]) / 4
         self.blur = nn.Parameter(torch.outer(row, row)[None, None] if blur is None else blur[:1])
         self.bias = nn.Parameter(take(f"{name}.bias", channels))
-        self.channels, self.side = channels, 4 * 2 ** (index // 2)
+        height, width = (side * 2 ** (index // 2) for side in first)
+        self.channels, self.size = channels, (height, width)
         self._take_noise(take, f"{name}.apply_noise")
         self.style = nn.Parameter(take(f"{name}.style.weight", 2 * channels, dim) / sqrt(dim))
         self.style_bias = nn.Parameter(take(f"{name}.style.bias", 2 * channels))
@@ -122,11 +125,11 @@ class StyledLayer(nn.Module):
         """One value a pixel times one a channel, or, in some files of genforce, the other way round."""
         strength = take(f"{name}.weight")
         if strength.ndim == 1:
-            noise = take(f"{name}.noise", 1, 1, self.side, self.side)
+            noise = take(f"{name}.noise", 1, 1, *self.size)
             strength = take(f"{name}.weight", self.channels)[None, :, None, None]
         else:
             noise = take(f"{name}.noise", 1, self.channels, 1, 1)
-            strength = take(f"{name}.weight", self.side, self.side)[None, None]
+            strength = take(f"{name}.weight", *self.size)[None, None]
         self.noise, self.strength = nn.Parameter(noise), nn.Parameter(strength)
 
     def forward(self, x: Tensor | None, w: Tensor, noise: Tensor | None) -> Tensor:
@@ -184,13 +187,16 @@ class StyleGAN(Network):
         self.labels = 0 if label_weight is None else len(label_weight)
         self.mean = take("truncation.w_avg", self.dim)
         layers: list[StyledLayer] = []
+        height, width = take("synthesis.layer0.const", 1, None, None, None).shape[2:]
         for i in range(depth):
             inputs = layers[-1].channels if layers else None
-            layers.append(StyledLayer(take, i, inputs, self.dim, fused=i in fused, blur=blurs.get(i)))
-        self.resolution = layers[-1].side
-        self.slots = tuple(Slot(f"layer{i}", layer.side, 2 * layer.channels) for i, layer in enumerate(layers))
+            blur = blurs.get(i)
+            layers.append(StyledLayer(take, i, inputs, self.dim, first=(height, width), fused=i in fused, blur=blur))
+        self.picture_size, self.resolution = layers[-1].size, max(layers[-1].size)
+        self.slots = tuple(Slot(f"layer{i}", max(layer.size), 2 * layer.channels) for i, layer in enumerate(layers))
         output = f"synthesis.output{depth // 2 - 1}"
-        weight = take(f"{output}.weight", (1, 3), layers[-1].channels, 1, 1)
+        weight = take(f"{output}.weight", None, layers[-1].channels, 1, 1)
+        self.channels = len(weight)
         self.synthesis = StyleGANSynthesis(layers, weight, take(f"{output}.bias", len(weight)))
         self._styles = {f"synthesis.layer{i}.style": take(f"synthesis.layer{i}.style.weight") for i in range(depth)}
 
@@ -257,7 +263,8 @@ class ProGAN(Network):
             weights.append(up_kernel(weight, fused=fused) if i % 2 == 0 else weight)
             biases.append(take(f"layer{i}.bias", channels))
         output = f"output{depth // 2 - 1}"
-        weight = take(f"{output}.weight", (1, 3), channels, 1, 1)
+        weight = take(f"{output}.weight", None, channels, 1, 1)
+        self.channels = len(weight)
         self.synthesis = ProGANSynthesis(
             [*weights, weight / sqrt(channels)], [*biases, take(f"{output}.bias", len(weight))]
         )

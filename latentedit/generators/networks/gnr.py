@@ -70,9 +70,10 @@ class ResBlock(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Pictures (n, 3, size, size) to content (n, channels, side, side) and style z (n, z_dim).
+    """Pictures (n, inputs, size, size) to content (n, channels, side, side) and style z (n, z_dim).
 
     Attributes:
+        inputs: channels of the pictures.
         size: side of the pictures.
         channels: of the content.
         side: of the content.
@@ -80,7 +81,8 @@ class Encoder(nn.Module):
 
     def __init__(self, tensors: Tensors) -> None:
         super().__init__()
-        first = Conv(tensors.under("stem.0."), 3, 1)
+        self.inputs = int(tensors.take("stem.0.0.weight", -1, -1, 1, 1).shape[1])
+        first = Conv(tensors.under("stem.0."), self.inputs, 1)
         blocks: list[ResBlock] = []
         channels = first.outputs
         for i in range(1, tensors.count(r"stem\.(\d+)\.")):
@@ -113,11 +115,12 @@ def _linear(tensors: Tensors, inputs: int, gain: float) -> nn.Linear:
 
 
 class Decoder(nn.Module):
-    """Codes (n, layers, dim) and content (n, channels, side, side) to pictures (n, 3, size, size).
+    """Codes (n, layers, dim) and content (n, channels, side, side) to pictures (n, outputs, size, size).
 
     Attributes:
         slots: each residual block's two convolutions share one; every other layer has its own.
         inputs: channels of the content.
+        outputs: channels of the pictures.
     """
 
     def __init__(self, tensors: Tensors, side: int, dim: int) -> None:
@@ -141,7 +144,7 @@ class Decoder(nn.Module):
             block = ["conv1"] if i == 0 else [f"convs.{2 * i - 2}", f"convs.{2 * i - 1}"]
             slots += [Slot(name, side * 2**i, convs[name].inputs) for name in block]
             slots.append(Slot(rgb, side * 2**i, to_rgbs[rgb].inputs))
-        self.slots = tuple(slots)
+        self.slots, self.outputs = tuple(slots), next(iter(to_rgbs.values())).outputs
         self.convs, self.to_rgbs = nn.ModuleList(convs.values()), nn.ModuleList(to_rgbs.values())
 
     def forward(self, codes: Tensor, content: Tensor, noise: str | int) -> Tensor:

@@ -263,10 +263,14 @@ class Synthesis(nn.Module):
             if layer.affine.dim != dim:
                 raise ValueError(f"{name} takes codes of {layer.affine.dim} numbers, and the mapping makes {dim}")
         self.convs, self.to_rgbs = nn.ModuleList(convs), nn.ModuleList(to_rgbs)
-        self.sides = [int(self.input.shape[-1]) * 2 ** ((i + 1) // 2) for i in range(len(names))]
-        slots = [Slot(*of) for of in zip(names, self.sides, (conv.inputs for conv in convs), strict=True)]
+        height, width = self.input.shape[2:]
+        factors = [2 ** ((i + 1) // 2) for i in range(len(names))]
+        self.sizes = [(int(height) * factor, int(width) * factor) for factor in factors]
+        self.channels = to_rgbs[-1].outputs
+        sides = [max(size) for size in self.sizes]
+        slots = [Slot(*of) for of in zip(names, sides, (conv.inputs for conv in convs), strict=True)]
         # Pictures' layers share the slot of the convolution after them; the last one has its own.
-        self.slots = (*slots, Slot(rgb_names[-1], self.sides[-1], to_rgbs[-1].inputs))
+        self.slots = (*slots, Slot(rgb_names[-1], sides[-1], to_rgbs[-1].inputs))
         self._take_noise(tensors, names)
 
     def _take_noise(self, tensors: Tensors, names: list[str]) -> None:
@@ -275,8 +279,8 @@ class Synthesis(nn.Module):
         if quiet and quiet != names:
             raise ValueError(f"{quiet[0]}.noise.weight is missing")
         self.stored_noise = self.noisy and tensors.count(r"noises\.noise_(\d+)") > 0
-        for i, side in enumerate(self.sides) if self.stored_noise else ():
-            self.register_buffer(f"noise_{i}", tensors.take(f"noises.noise_{i}", 1, side, side)[None].clone())
+        for i, size in enumerate(self.sizes) if self.stored_noise else ():
+            self.register_buffer(f"noise_{i}", tensors.take(f"noises.noise_{i}", 1, *size)[None].clone())
 
     def forward(self, codes: Tensor, content: Tensor | None, noise: str | int) -> Tensor:
         maps = self._noise(noise)
@@ -296,7 +300,7 @@ class Synthesis(nn.Module):
         if noise == "stored" and self.stored_noise:
             return [self.get_buffer(f"noise_{i}") for i in range(len(self.convs))]
         random = torch.Generator().manual_seed(0 if noise == "stored" else int(noise))
-        return [torch.randn(1, 1, side, side, generator=random).to(self.input) for side in self.sides]
+        return [torch.randn(1, 1, *size, generator=random).to(self.input) for size in self.sizes]
 
 
 class StyleGAN2(Network):
@@ -351,7 +355,8 @@ def stylegan2(
     network.slots = synthesis.slots if slots is None else tuple(slots)
     if len(network.slots) != len(synthesis.slots):
         raise ValueError(f"{len(network.slots)} slots are named for {len(synthesis.slots)}")
-    network.resolution = synthesis.sides[-1]
+    network.picture_size, network.channels = synthesis.sizes[-1], synthesis.channels
+    network.resolution = max(network.picture_size)
     seeded = "the file holds no noise maps; noise 'stored' uses those of seed 0"
     network.notes = (*notes, *([seeded] if synthesis.noisy and not synthesis.stored_noise else []))
     return network

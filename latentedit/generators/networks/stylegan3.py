@@ -32,6 +32,7 @@ _NAME = re.compile(
     r"|synthesis\.input\.(weight|transform|freqs|phases|affine\.(weight|bias))"
     r"|synthesis\.L\d+_\d+_\d+\.(weight|bias|magnitude_ema|up_filter|down_filter|affine\.(weight|bias))"
 )
+_OBLONG = re.compile(r"synthesis\.L\d+_\d+[_x]\d+_\d+\.")
 _LARGEST = 10_000  # pixels a side; more is no picture, and a name alone must not take memory
 _LAYER = re.compile(r"synthesis\.(L\d+_\d+_\d+)\.")
 
@@ -297,10 +298,14 @@ class StyleGAN3(Network):
     def __init__(self, tensors: Mapping[str, Tensor], settings: Settings, notes: tuple[str, ...] = ()) -> None:
         super().__init__()
         if other := [name for name in tensors if not _NAME.fullmatch(name)]:
+            if _OBLONG.match(other[0]):
+                raise ValueError(
+                    f"{other[0]} is of pictures that are not square; of StyleGAN3 square ones are supported"
+                )
             raise ValueError(f"{other[0]} is no part of StyleGAN3 ({len(other)} such tensors)")
         held, names = Tensors(tensors), layer_names(tensors)
         self.dim = held.take(f"synthesis.{names[0].name}.affine.weight", -1, -1).shape[1]
-        self.resolution, self.notes = names[-1].size, notes
+        self.resolution, self.channels, self.notes = names[-1].size, names[-1].channels, notes
         self.synthesis = _synthesis(held, names, self.dim, settings)
         layers = linear_layers(held.under("mapping.fc"), first=0)
         if held.count(r"mapping\.fc(\d+)\.") > len(layers):
