@@ -114,7 +114,7 @@ def check_picture(path: str | Path) -> None:
 
 def _read(path: str | Path, *, drops_alpha: bool) -> Image.Image:
     if is_video(path):
-        return read_frame(path)
+        return to_rgb(read_frame(path), drops_alpha=drops_alpha)
 
     def read(image: Image.Image) -> Image.Image:
         shown = to_rgb(image, drops_alpha=drops_alpha)

@@ -10,7 +10,7 @@ import warnings
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageCms
+from PIL import Image
 
 from latentedit.errors import LatentEditError
 
@@ -113,6 +113,8 @@ def _several(value: Any) -> tuple[Any, ...]:
 
 
 def _of_lab(image: Image.Image) -> Image.Image:
+    from PIL import ImageCms  # seldom needed
+
     profiles = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
     shown = ImageCms.profileToProfile(image, *profiles, outputMode="RGB")
     assert shown is not None

@@ -58,10 +58,8 @@ def text_in(path: str | Path, key: str) -> str | None:
 
 
 def _is_final(error: Exception) -> bool:
-    """Whether it is not for what the file holds that it cannot be read, or was decided."""
-    if isinstance(error, (LatentEditError, MemoryError, Image.DecompressionBombError)):
-        return True
-    return isinstance(error, OSError) and error.errno is not None
+    """Whether metadata are not to blame, whatever they are."""
+    return isinstance(error, (LatentEditError, MemoryError, FileNotFoundError, Image.DecompressionBombError))
 
 
 @contextmanager

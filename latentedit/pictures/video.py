@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from PIL import Image
 
 from latentedit.errors import LatentEditError, UnreadablePictureError
+
+if TYPE_CHECKING:
+    import av
 
 SUFFIXES = frozenset({".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi"})
 
@@ -35,7 +39,7 @@ def is_video(path: str | Path) -> bool:
 
 
 def read_frame(path: str | Path) -> Image.Image:
-    """The frame that is shown at a time of a video, ``clip.mp4#t=12.5``, or the first.
+    """The frame that is shown at a time of a video, ``clip.mp4#t=12.5``, or the first: RGB, RGBA where it has alpha.
 
     Raises:
         UnreadablePictureError: no such file, no video that FFmpeg can read, or it is shorter.
@@ -58,7 +62,7 @@ def read_frame(path: str | Path) -> Image.Image:
                 container.seek(int(seconds / stream.time_base), stream=stream)  # to the key frame before
             for frame in container.decode(stream):
                 if shown is not None and frame.time is not None and frame.time > seconds + 1e-6:
-                    return shown.to_image()
+                    return _upright(shown)
                 shown = frame
     except av.FFmpegError as error:
         message = f"cannot read {str(file)!r} as a video: {error.strerror or error}"
@@ -68,4 +72,12 @@ def read_frame(path: str | Path) -> Image.Image:
     length = float((shown.time or 0.0) + 1 / float(stream.average_rate or 25))
     if seconds > length:
         raise UnreadablePictureError(path, f"{str(file)!r} lasts {length:.3g} s; it has no frame at {seconds:g} s")
-    return shown.to_image()
+    return _upright(shown)
+
+
+def _upright(frame: av.VideoFrame) -> Image.Image:
+    """A frame as players show it: turned as the phone that filmed it was."""
+    alpha = any(part.is_alpha for part in frame.format.components)
+    image = Image.fromarray(frame.to_ndarray(format="rgba" if alpha else "rgb24"))
+    turn = getattr(frame, "rotation", 0)  # degrees against the clock; older PyAV does not tell
+    return image.rotate(turn, expand=True) if turn and turn % 90 == 0 else image
