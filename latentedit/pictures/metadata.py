@@ -8,8 +8,11 @@ from __future__ import annotations
 import re
 import struct
 import zlib
+from pathlib import Path
 
 from PIL import Image
+
+from latentedit.errors import LatentEditError
 
 _ORIENTATION = 274
 _TURNS = {
@@ -23,6 +26,7 @@ _TURNS = {
 }
 _WHOLE = {1: "B", 3: "H", 4: "I"}  # EXIF's types of numbers that an orientation may have
 _PNG, _TIFF = b"\x89PNG\r\n\x1a\n", (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_LENGTHS = {3: 2, 4: 4, 5: 8, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8}  # of TIFF's types; others have 1
 # Tags of TIFF that say where the pixels are and what they mean.
 _PIXELS = {
     256, 257, 258, 259, 262, 266, 273, 277, 278, 279, 284, 292, 293, 317, 320, 322, 323, 324, 325, 338, 339, 347,
@@ -30,7 +34,6 @@ _PIXELS = {
 }  # fmt: skip
 _TRANSPARENCY = {0: (2,), 2: (6,), 3: range(1, 257)}  # kind of PNG, and how long its transparency may be
 _TEXTS = (b"tEXt", b"zTXt", b"iTXt")
-_WEBP_PIXELS = {b"VP8X", b"VP8 ", b"VP8L", b"ALPH", b"ANIM", b"ANMF"}
 
 
 def turn_of(image: Image.Image) -> Image.Transpose | None:
@@ -44,6 +47,12 @@ def turn_of(image: Image.Image) -> Image.Transpose | None:
     return _TURNS.get((_of_xmp(image.info) if found is None else found) or 1)
 
 
+def is_tiff(path: str | Path) -> bool:
+    """Whether a file begins as TIFF does."""
+    with open(path, "rb") as file:
+        return file.read(4) in _TIFF
+
+
 def without_metadata(data: bytes, *, text: str | None = None) -> bytes | None:
     """A picture file with its pixels, its transparency and its orientation alone, so that nothing else can be wrong.
 
@@ -52,7 +61,10 @@ def without_metadata(data: bytes, *, text: str | None = None) -> bytes | None:
         text: key of texts of PNG that stay as well.
 
     Returns:
-        None where that cannot be told, or the format has no metadata that stop Pillow.
+        None where the format has no metadata that stop Pillow.
+
+    Raises:
+        LatentEditError: it is cut off.
     """
     try:
         if data.startswith(_PNG):
@@ -61,12 +73,10 @@ def without_metadata(data: bytes, *, text: str | None = None) -> bytes | None:
             return _plain_jpeg(data)
         if data.startswith(_TIFF):
             return _plain_tiff(data)
-        if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-            return _plain_webp(data)
         if data[4:8] == b"ftyp":  # AVIF; a kind of item that nobody knows is passed over
             return re.sub(rb"(infe.{8})Exif", rb"\1none", data, flags=re.DOTALL)
-    except (struct.error, IndexError):
-        pass
+    except (struct.error, IndexError) as error:
+        raise LatentEditError("it is cut off or damaged; take another copy of it") from error
     return None
 
 
@@ -144,27 +154,22 @@ def _plain_jpeg(data: bytes) -> bytes:
 
 def _plain_tiff(data: bytes) -> bytes:
     order, big = ("<" if data[:2] == b"II" else ">"), 43 in data[2:4]
-    count_of, entry_of, start_at = ("Q", "HHQ8s", 8) if big else ("H", "HHI4s", 4)
-    (start,) = struct.unpack_from(f"{order}{'Q' if big else 'I'}", data, start_at)
-    (count,) = struct.unpack_from(f"{order}{count_of}", data, start)
-    size, first = struct.calcsize(order + entry_of), start + struct.calcsize(order + count_of)
+    count_of, entry_of, offset_of = (
+        (f"{order}Q", f"{order}HHQ", f"{order}Q") if big else (f"{order}H", f"{order}HHI", f"{order}I")
+    )
+    (start,) = struct.unpack_from(offset_of, data, 8 if big else 4)
+    (count,) = struct.unpack_from(count_of, data, start)
+    place = struct.calcsize(offset_of)  # bytes of a value, or of where it is
+    head, first = struct.calcsize(entry_of), start + struct.calcsize(count_of)
     entries = []
-    for at in range(first, first + min(count, 4096) * size, size):
-        tag, kind, number, _ = struct.unpack_from(order + entry_of, data, at)
+    for i in range(count):
+        at = first + i * (head + place)
+        tag, kind, number = struct.unpack_from(entry_of, data, at)
+        (offset,) = struct.unpack_from(offset_of, data, at + head)
         if tag in _PIXELS or (tag == _ORIENTATION and kind in _WHOLE and number == 1):
-            entries.append(data[at : at + size])
-    table = struct.pack(f"{order}{count_of}", len(entries)) + b"".join(entries) + bytes(8 if big else 4)
+            length = number * _LENGTHS.get(kind, 1)
+            if length > place and offset + length > len(data):
+                raise IndexError
+            entries.append(data[at : at + head + place])
+    table = struct.pack(count_of, len(entries)) + b"".join(entries) + bytes(place)
     return data[:start] + table + data[start + len(table) :]
-
-
-def _plain_webp(data: bytes) -> bytes:
-    parts, at = [], 12
-    while at + 8 <= len(data):
-        kind, length = struct.unpack_from("<4sI", data, at)
-        chunk = data[at : at + 8 + length + length % 2]
-        if kind == b"VP8X":
-            chunk = chunk[:8] + bytes([chunk[8] & 0b00010010]) + chunk[9:]  # transparency and motion alone
-        if kind in _WEBP_PIXELS:
-            parts.append(chunk)
-        at += 8 + length + length % 2
-    return b"RIFF" + (4 + sum(map(len, parts))).to_bytes(4, "little") + b"WEBP" + b"".join(parts)

@@ -12,7 +12,7 @@ from typing import TypeVar
 from PIL import Image, UnidentifiedImageError
 
 from latentedit.errors import LatentEditError, UnreadablePictureError
-from latentedit.pictures.metadata import without_metadata
+from latentedit.pictures.metadata import is_tiff, without_metadata
 
 T = TypeVar("T")
 _BEGINNINGS = {
@@ -25,7 +25,8 @@ _ANOTHER = "take another copy of it"
 def use_picture(path: str | Path, use: Callable[[Image.Image], T], *, text: str | None = None) -> T:
     """What a function makes of a picture file that Pillow opened.
 
-    Where that fails, it is done once more without the file's metadata, which stop Pillow and nobody else.
+    Where that fails, it is done once more without the file's metadata, which stop Pillow and nobody else. In TIFF they
+    are left out at once: where one is broken Pillow goes on without those behind it, which may say what pixels mean.
 
     Args:
         path: of the file.
@@ -36,13 +37,17 @@ def use_picture(path: str | Path, use: Callable[[Image.Image], T], *, text: str 
         UnreadablePictureError: there is no such file, or it is no picture that Pillow can read.
     """
     with _told(path):
-        try:
-            with Image.open(path) as image:
-                return use(image)
-        except Exception as error:
-            plain = None if _is_final(error) else without_metadata(Path(path).read_bytes(), text=text)
-            if plain is None:
-                raise
+        if not is_tiff(path):
+            try:
+                with Image.open(path) as image:
+                    return use(image)
+            except Exception as error:
+                plain = None if _is_final(error) else without_metadata(Path(path).read_bytes(), text=text)
+                if plain is None:
+                    raise
+        else:
+            plain = without_metadata(Path(path).read_bytes())
+            assert plain is not None
         with Image.open(io.BytesIO(plain)) as image:
             return use(image)
 

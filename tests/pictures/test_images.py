@@ -1,5 +1,7 @@
+import numpy as np
 import pytest
 import torch
+from picture_bytes import exif, turned
 from PIL import Image
 
 from latentedit.errors import LatentEditError, UnreadablePictureError
@@ -66,6 +68,19 @@ def test_listing_is_in_name_order_and_pictures_only(tmp_path):
         list_pictures(tmp_path / "empty")
     with pytest.raises(LatentEditError, match="is not a folder"):
         list_pictures(tmp_path / "c.txt")
+
+
+def test_the_command_line_says_nothing_of_odd_metadata_and_what_is_assumed_once(tmp_path, run):
+    odd = exif((0x10F, 2, 400, b"\x88\x13\0\0"), turned(1))  # a maker's name beyond the end, which Pillow warns of
+    grey = np.add.outer(np.arange(64), np.arange(64)).astype(np.uint8)
+    Image.fromarray(grey).convert("RGB").save(tmp_path / "a.jpg", exif=odd)
+    code, _, error = run("tag", tmp_path / "a.jpg", "--tagger", "avatar")
+    assert (code, error) == (0, "")
+    for name in "bc":
+        Image.fromarray((grey / 255).astype(np.float32)).save(tmp_path / f"{name}.tif")
+    (tmp_path / "._b.tif").write_bytes(b"\0\5\x16\7")
+    code, out, error = run("tag", tmp_path, "--tagger", "avatar")
+    assert code == 0 and "._b.tif" not in out and error.count("warning: ") == error.count("fractions") == 1
 
 
 def test_hidden_files_folders_and_links_to_nowhere_are_passed_over(tmp_path):
