@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import io
 import math
@@ -121,19 +122,46 @@ def sha256_of(path: Path) -> str:
     return digest.hexdigest()
 
 
+def read_text(path: str | Path) -> str:
+    """The text of a file in UTF-8, with a byte order mark or without, or in UTF-16 with one.
+
+    Raises:
+        DamagedFileError: there is no such file, or it is in another encoding.
+    """
+    path = Path(path)
+    try:
+        held = path.read_bytes()
+    except FileNotFoundError as error:
+        raise DamagedFileError(f"{path}: there is no such file") from error
+    except OSError as error:
+        raise DamagedFileError(f"{path}: cannot be read ({error.strerror})") from error
+    try:
+        return decoded(held)
+    except UnicodeDecodeError as error:
+        came = f"byte {held[error.start]:#04x} at {error.start} is not {error.encoding.upper()}"
+        raise DamagedFileError(f"{path}: {came}; save it as UTF-8") from error
+
+
+def decoded(held: bytes) -> str:
+    """Text in UTF-8, with a byte order mark or without, or in UTF-16 with one; lines end as Python ends them.
+
+    Raises:
+        UnicodeDecodeError: it is in another encoding.
+    """
+    wide = held[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+    text = held.decode("utf-16") if wide else held.removeprefix(codecs.BOM_UTF8).decode("utf-8")
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
 def read_toml(path: str | Path) -> dict[str, Any]:
     """What a TOML file says.
 
     Raises:
         DamagedFileError: there is no such file, or it is not TOML.
     """
-    path = Path(path)
+    text = read_text(path)
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise DamagedFileError(f"{path}: there is no such file") from error
-    except OSError as error:
-        raise DamagedFileError(f"{path}: cannot be read ({error.strerror})") from error
+        return tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # lists in lists without end recurse
         raise DamagedFileError(f"{path}: cannot be read as TOML ({error})") from error
 

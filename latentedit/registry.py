@@ -49,10 +49,58 @@ def import_object(target: str) -> Any:
 
 
 def parse_name(name: str) -> tuple[str, str, dict[str, str]]:
-    """Split ``kind:argument?key=value&key=value`` into kind, argument and options."""
-    head, _, query = name.partition("?")
-    kind, _, argument = head.partition(":")
+    """Split ``kind:argument?key=value&key=value`` into kind, argument and options.
+
+    A file's own name may have a ``?``: the longest argument that is a file or folder is the one. A ``~`` at its start
+    is the home folder, unless a file is called so.
+    """
+    kind, _, argument, query = split_name(name)
     return kind, argument, dict(parse_qsl(query, keep_blank_values=True))
+
+
+def split_name(name: str) -> tuple[str, str, str, str]:
+    """What :func:`parse_name` reads, with the options as they were typed: kind, ":" or "", argument, options."""
+    kind, colon, rest = name.partition(":")
+    if not colon:
+        kind, _, query = name.partition("?")
+        return kind, "", "", query
+    ends = [len(rest), *(i for i in range(len(rest) - 1, -1, -1) if rest[i] == "?")]
+    for end in ends:
+        argument = home_of(rest[:end])
+        if argument and os.path.exists(argument):
+            return kind, colon, argument, rest[end + 1 :]
+    argument, _, query = rest.partition("?")
+    return kind, colon, home_of(argument), query
+
+
+def home_of(path: str) -> str:
+    """A path whose ``~`` or ``~user`` no shell has made a home folder; a file that is called so is meant itself."""
+    return path if not path.startswith("~") or os.path.exists(path) else os.path.expanduser(path)
+
+
+def usable_device(device: str | torch.device) -> torch.device:
+    """A device that this machine has.
+
+    Raises:
+        LatentEditError: it has none of that name, or it does not work; the message says which there are.
+    """
+    try:
+        found = torch.device(device)
+        if found.type == "meta":
+            raise RuntimeError("it holds no numbers")
+        torch.empty(0, device=found)
+    except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
+        there = devices()
+        fails = str(device).partition(":")[0] in {name.partition(":")[0] for name in there[1:]}
+        reason = f" that works ({str(error).splitlines()[0][:100]})" if fails and str(device) in there else ""
+        raise LatentEditError(f"no device {str(device)!r} here{reason}; there are: {', '.join(there)}") from error
+    return found
+
+
+def devices() -> list[str]:
+    """Names of the devices that torch finds on this machine, the processor first."""
+    cuda = [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+    return ["cpu", *cuda, *(["mps"] if torch.backends.mps.is_available() else [])]
 
 
 def check_options(kind: str, options: Mapping[str, str], known: Mapping[str, str]) -> None:

@@ -51,8 +51,14 @@ def run() -> None:
         raise KeyboardInterrupt from None  # Python ends by the signal; the shell calls that 130
 
 
+_WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
+"""Where one says how threads wait for one another; read once, when torch is loaded."""
+
+
 def main() -> None:
     """Entry point: the one place that turns errors into exit codes, and warnings into lines."""
+    if not any(name in os.environ for name in _WAITING):
+        os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # else waiting threads take the cores from whoever works
     speak_any_code_page()
     warnings.filterwarnings("ignore", module=r"PIL\.")  # of metadata, which do not matter here
     warnings.showwarning = lambda message, *rest: click.echo(f"warning: {message}", err=True)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import json
+import logging
+import os
 import shutil
 import sys
 import tempfile
@@ -59,12 +61,15 @@ class Context:
         """Set what torch needs before a command uses it."""
         import torch
 
+        from latentedit.registry import usable_device
+
+        logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it warns where the home folder cannot be written to
         if self.threads is not None:
             torch.set_num_threads(self.threads)
         coarse = self.dtype_name != "float32"  # else float32 is what it says, on CUDA too
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = coarse
-        if self._device != AUTO and (reason := _unusable(self._device)):
-            raise LatentEditError(f"device {self._device!r} cannot be used: {reason}; cpu always works")
+        if self._device != AUTO:
+            usable_device(self._device)
 
     @property
     def device(self) -> str:
@@ -140,26 +145,19 @@ def _fastest(say: Callable[[str], None]) -> str:
     """The device that is likely to be fastest: CUDA or an Apple GPU where torch finds one that works."""
     import torch
 
+    from latentedit.registry import usable_device
+
     found = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     for device in (name for name, there in found.items() if there):
         name = f"{torch.cuda.get_device_name()} (cuda)" if device == "cuda" else "the Apple GPU (mps)"
-        if reason := _unusable(device):
-            say(f"{name} cannot be used: {reason}; computing on the processor")
+        try:
+            usable_device(device)
+        except LatentEditError as error:
+            say(f"{name} cannot be used: {error}; computing on the processor")
             continue
         say(f"computing on {name}; --device cpu is the processor")
         return device
     return "cpu"
-
-
-def _unusable(device: str) -> str:
-    """Why a device cannot be used; empty when it can."""
-    import torch
-
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        return str(error).splitlines()[0]
-    return ""
 
 
 def common(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -299,10 +297,22 @@ def cli(context: click.Context) -> None:
     context.default_map = defaults(context.command, read_settings())
 
 
+class Place(click.Path):
+    """A file or folder; ``~`` is the home folder where no shell has said so."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The path; one that begins with ``~`` and is there is meant itself."""
+        path = str(super().convert(value, param, ctx))
+        return Path(path if not path.startswith("~") or os.path.exists(path) else os.path.expanduser(path))
+
+
 _STDOUT = "latentedit.stdout"
 
 
-class OutFile(click.Path):
+class OutFile(Place):
     """A file that a command writes; ``-`` is standard output, and then all text goes to stderr.
 
     Commands see a temporary file, which is copied when the command ends well.
@@ -312,7 +322,7 @@ class OutFile(click.Path):
     """
 
     def __init__(self, suffix: str = "") -> None:
-        super().__init__(path_type=Path)
+        super().__init__()
         self.suffix = suffix
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
@@ -384,10 +394,11 @@ def _found_again(name: str, file: Path) -> str:
         LatentEditError: it is at none of these places.
     """
     from latentedit.editing.ingredients import found_name
+    from latentedit.registry import split_name
 
-    kind, _, rest = name.partition(":")
-    path = Path(rest.partition("?")[0])
-    if not rest or path.exists() or not (path.suffix or len(path.parts) > 1):
+    kind, _, argument, _ = split_name(name)
+    path = Path(argument)
+    if not argument or path.exists() or not (path.suffix or len(path.parts) > 1):
         return name
     found = found_name(name, file / "manifest.json" if file.is_dir() else file)
     if found == name:

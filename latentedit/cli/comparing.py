@@ -16,6 +16,7 @@ from latentedit.cli.asking import AskedEdits, EditCommand
 from latentedit.cli.common import (
     Context,
     OutFile,
+    Place,
     cli,
     common,
     how_many,
@@ -42,13 +43,11 @@ MOST = 6
 
 
 @cli.command(cls=EditCommand)
-@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("files", nargs=-1, required=True, type=Place())
 @edit_options
 @click.option("--generator", help="[default: the one that the files name, else avatar]")
 @judge_option
-@click.option(
-    "--contents", type=click.Path(path_type=Path), help="folder of content pictures  [default: test pictures]"
-)
+@click.option("--contents", type=Place(), help="folder of content pictures  [default: test pictures]")
 @click.option("--seed", type=click.IntRange(0), default=1_000_000, show_default=True, help="of the first picture")
 @how_many(200, "pictures to measure on", least=2)
 @click.option("--faces", type=click.IntRange(1, 8), default=2, show_default=True, help="faces in the picture")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from latentedit.cli.common import GOES_ON, Context, OutFile, cli, common, refuse_existing
+from latentedit.cli.common import GOES_ON, Context, OutFile, Place, cli, common, refuse_existing
 from latentedit.cli.faces import content_option, label_option, with_all_contents
 from latentedit.errors import LatentEditError
 
@@ -216,7 +216,7 @@ def output_options(*, default: str, strips: bool = True) -> Callable[[Command], 
             f"picture and its code a face  [default: {default}]",
         ),
         click.option(
-            "--sheet", type=click.Path(path_type=Path), metavar="FILE",
+            "--sheet", type=Place(), metavar="FILE",
             help="with --out DIR/: all in one picture as well",
         ),
         click.option("--force", is_flag=True, help="overwrite OUT"),
@@ -240,7 +240,7 @@ def output_options(*, default: str, strips: bool = True) -> Callable[[Command], 
 
 
 @cli.command()
-@click.argument("codes", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("codes", nargs=-1, required=True, type=Place())
 @click.option("--generator", default="avatar", show_default=True, help="whose codes they are")
 @content_option
 @label_option

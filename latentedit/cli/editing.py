@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from latentedit.cli.asking import ORDER, AskedEdits, EditCommand, typed_options
-from latentedit.cli.common import Context, cli, common, recorded_generator
+from latentedit.cli.common import Context, Place, cli, common, recorded_generator
 from latentedit.cli.drawing import AskedOutput, output_options
 from latentedit.cli.faces import AskedFaces, face_options
 from latentedit.cli.recipes import repeated_editor, repeated_faces, repeated_output, repeated_rival
@@ -47,7 +47,7 @@ def edit_options(command: Command) -> Command:
         ),
         click.option("--no-opposite", is_flag=True, help="move along the tag's direction alone"),
         click.option(
-            "--pairs", type=click.Path(path_type=Path), help="your own opposites, in the form of directions/pairs.toml"
+            "--pairs", type=Place(), help="your own opposites, in the form of directions/pairs.toml"
         ),
         click.option(
             "--layers", multiple=True, metavar="SLOTS",
@@ -255,11 +255,11 @@ def editor_options(command: Command) -> Command:
 
     options = [
         click.option(
-            "--directions", type=click.Path(path_type=Path),
+            "--directions", type=Place(),
             help="file of fit-directions, or 'shipped'  [default: the newest file in ./directions, else what ships]",
         ),
         click.option(
-            "--prior", type=click.Path(path_type=Path),
+            "--prior", type=Place(),
             help="file of fit-prior, or 'shipped'; with --directions, these settle on it",
         ),
         click.option("--generator", help="[default: the one that the file names, else avatar]"),
@@ -286,13 +286,13 @@ def _with(command: Command, options: Iterable[Callable[[Command], Command]]) -> 
 @edit_options
 @editor_options
 @click.option(
-    "--against", type=click.Path(path_type=Path), metavar="FILE",
+    "--against", type=Place(), metavar="FILE",
     help="a second file of directions or a prior, or 'shipped': its edits beside the first one's",
 )  # fmt: skip
 @face_options
 @output_options(default="edit-TAG.png")
 @click.option(
-    "--recipe", "recipe_file", type=click.Path(path_type=Path), metavar="FILE",
+    "--recipe", "recipe_file", type=Place(), metavar="FILE",
     help="make again what a PNG file of edit, or the JSON of a recipe, tells; what else is typed changes just that",
 )  # fmt: skip
 @common

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from latentedit.cli.asking import EditCommand
-from latentedit.cli.common import Context, Ordered, OutFile, cli, common, how_many
+from latentedit.cli.common import Context, Ordered, OutFile, Place, cli, common, how_many
 from latentedit.cli.drawing import check_place
 from latentedit.cli.editing import AskedEditor, AskedEdits, Command, edit_options, editor_options
 from latentedit.cli.judging import judge_option, load_judge
@@ -127,7 +127,7 @@ def subject_options(n: int) -> Callable[[Command], Command]:
         @editor_options
         @click.option(
             "--contents",
-            type=click.Path(path_type=Path),
+            type=Place(),
             help="folder of content pictures, or one  [default: the generator's own test pictures]",
         )
         @click.option(
@@ -236,11 +236,9 @@ def rescoring(
 
 @evaluate.command()
 @common
-@click.argument("pictures", type=click.Path(path_type=Path), required=False)
+@click.argument("pictures", type=Place(), required=False)
 @subject_options(100)
-@click.option(
-    "--target", type=click.Path(path_type=Path), help="folder of real pictures  [default: the generator's own]"
-)
+@click.option("--target", type=Place(), help="folder of real pictures  [default: the generator's own]")
 @click.option("--features", default="efficientnet-lite0", show_default=True, help=FEATURES_HELP)
 def fid(context: Context, subject: AskedSubject, pictures: Path | None, target: Path | None, features: str) -> None:
     """Fréchet distance to real pictures: of the folder PICTURES, else of random pictures before and after each edit.
@@ -290,9 +288,7 @@ def fid(context: Context, subject: AskedSubject, pictures: Path | None, target: 
 @evaluate.command()
 @common
 @subject_options(10)
-@click.option(
-    "--target", type=click.Path(path_type=Path), help="folder of real pictures  [default: the generator's own]"
-)
+@click.option("--target", type=Place(), help="folder of real pictures  [default: the generator's own]")
 @click.option("--augmentations", type=click.IntRange(2), default=100, show_default=True, help="copies of each picture")
 @click.option("--features", default="efficientnet-lite0", show_default=True, help=FEATURES_HELP)
 def dfid(context: Context, subject: AskedSubject, target: Path | None, augmentations: int, features: str) -> None:
@@ -339,8 +335,8 @@ def dfid(context: Context, subject: AskedSubject, target: Path | None, augmentat
 
 @evaluate.command()
 @common
-@click.argument("first", type=click.Path(path_type=Path), required=False)
-@click.argument("second", type=click.Path(path_type=Path), required=False)
+@click.argument("first", type=Place(), required=False)
+@click.argument("second", type=Place(), required=False)
 @subject_options(20)
 @click.option("--styles", type=click.IntRange(2), default=10, show_default=True, help="random styles of each content")
 @click.option("--network", default="efficientnet-lite0", show_default=True, help=PERCEPTUAL_HELP)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from latentedit.cli.common import Context, how_many
+from latentedit.cli.common import Context, Place, how_many
 
 if TYPE_CHECKING:
     from latentedit.editing.faces import Faces
@@ -121,12 +121,12 @@ def face_options(command: Command) -> Command:
     options: list[Callable[[Command], Command]] = [
         content_option,
         click.option(
-            "--style", type=click.Path(path_type=Path),
+            "--style", type=Place(),
             help="a picture, or a folder of them, whose style is edited instead of SEED's, for generators that read "
             "styles",
         ),
         click.option(
-            "--codes", type=click.Path(path_type=Path), help="a file of codes to edit instead, as `convert` knows them"
+            "--codes", type=Place(), help="a file of codes to edit instead, as `convert` knows them"
         ),
         label_option,
         click.option(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from latentedit.cli.common import Context, OutFile, cli, common, refuse_existing
+from latentedit.cli.common import Context, OutFile, Place, cli, common, refuse_existing
 from latentedit.cli.terminal import table
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def info(context: Context, file: str) -> None:
 
 
 @cli.command()
-@click.argument("source", type=click.Path(path_type=Path))
+@click.argument("source", type=Place())
 @click.argument("target", type=OutFile())
 @click.option("--generator", help="whose directions or codes they are; needed for directions of other projects")
 @click.option(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from latentedit.cli.asking import meant
-from latentedit.cli.common import Context, OutFile, cli, common, recorded_generator, refuse_existing
+from latentedit.cli.common import Context, OutFile, Place, cli, common, recorded_generator, refuse_existing
 
 if TYPE_CHECKING:
     from latentedit.directions.bank import DirectionBank
@@ -20,7 +20,7 @@ _SHOWN = 20
 
 
 @cli.command("fit-directions")
-@click.argument("samples", type=click.Path(path_type=Path), default="samples")
+@click.argument("samples", type=Place(), default="samples")
 @click.option(
     "--finder",
     default="lasso",

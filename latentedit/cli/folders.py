@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from latentedit.cli.common import Context, cli, common
+from latentedit.cli.common import Context, Place, cli, common
 from latentedit.cli.terminal import table
 from latentedit.errors import LatentEditError
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @cli.command()
-@click.argument("folder", type=click.Path(path_type=Path), default="samples")
+@click.argument("folder", type=Place(), default="samples")
 @common
 def status(context: Context, folder: Path) -> None:
     """How far FOLDER (default: samples) is: rows done and missing, failures, time left.
@@ -58,7 +58,7 @@ def _time(seconds: float) -> str:
 
 
 @cli.command()
-@click.argument("folder", type=click.Path(path_type=Path), default=".")
+@click.argument("folder", type=Place(), default=".")
 @click.option("--yes", is_flag=True, help="do not ask")
 @common
 def clean(context: Context, folder: Path, yes: bool) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from latentedit.cli.common import cli
+from latentedit.cli.common import Place, cli
 from latentedit.cli.editing import OWN
 from latentedit.cli.terminal import table
 
@@ -33,7 +33,7 @@ _list_registry("finders", "latentedit.directions", "FINDERS")
 
 
 @listing.command("tags")
-@click.argument("samples", type=click.Path(path_type=Path), required=False)
+@click.argument("samples", type=Place(), required=False)
 @click.option("--tagger", help="whose tags  [default: avatar; of samples, the one they have]")
 @click.option("--json", "as_json", is_flag=True, help="print one JSON document")
 def list_tags(samples: Path | None, tagger: str | None, as_json: bool) -> None:
@@ -58,7 +58,7 @@ def list_tags(samples: Path | None, tagger: str | None, as_json: bool) -> None:
 
 
 @listing.command("directions")
-@click.argument("file", type=click.Path(path_type=Path), required=False)
+@click.argument("file", type=Place(), required=False)
 @click.option("--cosines", is_flag=True, help="the whole matrix of cosines instead of each direction's nearest")
 @click.option("--json", "as_json", is_flag=True, help="print one JSON document")
 def list_directions(file: Path | None, cosines: bool, as_json: bool) -> None:

@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from latentedit.cli.asking import meant
-from latentedit.cli.common import GOES_ON, Context, OutFile, cli, common, how_many, recorded_generator, refuse_existing
+from latentedit.cli.common import (
+    GOES_ON,
+    Context,
+    OutFile,
+    Place,
+    cli,
+    common,
+    how_many,
+    recorded_generator,
+    refuse_existing,
+)
 from latentedit.cli.terminal import Progress
 
 if TYPE_CHECKING:
@@ -21,7 +31,7 @@ STAGES = {"look": "look at pictures", "draw": "draw codes", "read": "learn to re
 
 
 @cli.command("fit-prior")
-@click.argument("samples", type=click.Path(path_type=Path), default="samples")
+@click.argument("samples", type=Place(), default="samples")
 @click.option("--generator", help="the samples name theirs; alone, without samples, its prior knows no tags")
 @click.option(
     "--tag", "tags", multiple=True, help="only these; repeat it for several  [default: tags on 1-75 % of the samples]"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from latentedit.cli.common import Context, cli, common, how_many, rows_kept
+from latentedit.cli.common import Context, Place, cli, common, how_many, rows_kept
 from latentedit.cli.tagging import TAGGER_HELP, most_frequent
 from latentedit.cli.terminal import file_size
 from latentedit.errors import LatentEditError
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @cli.command()
-@click.argument("out", type=click.Path(path_type=Path), default="samples")
+@click.argument("out", type=Place(), default="samples")
 @click.option(
     "--generator",
     default="avatar",
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="of the first sample")
 @click.option(
     "--contents",
-    type=click.Path(path_type=Path),
+    type=Place(),
     help="folder of content pictures, or one picture, for image-to-image generators  [default: the generator's own]",
 )
 @click.option(
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 @click.option("--keep-images", is_flag=True, help="store the pictures in the samples as well")
 @click.option(
     "--images",
-    type=click.Path(path_type=Path),
+    type=Place(),
     help="folder to write a picture of each sample to, SEED.png, for people to label; also of samples that there are",
 )
 @click.option("--force", is_flag=True, help="go on although the disk seems too small")

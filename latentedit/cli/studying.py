@@ -6,15 +6,15 @@ from pathlib import Path
 
 import click
 
-from latentedit.cli.common import GOES_ON, Context, cli, common, how_many, only_one_in, rows_kept
+from latentedit.cli.common import GOES_ON, Context, Place, cli, common, how_many, only_one_in, rows_kept
 from latentedit.cli.evaluating import FEATURES_HELP, PERCEPTUAL_HELP, evaluate
 from latentedit.cli.terminal import Progress, table
 from latentedit.errors import LatentEditError
 
 
 @cli.command()
-@click.argument("place", type=click.Path(path_type=Path), required=False, metavar="")
-@click.option("--out", type=click.Path(path_type=Path), default="demo", show_default=True, help="folder of everything")
+@click.argument("place", type=Place(), required=False, metavar="")
+@click.option("--out", type=Place(), default="demo", show_default=True, help="folder of everything")
 @how_many(3_000, "samples to draw", least=200, old="")
 @common
 def demo(context: Context, place: Path | None, out: Path, n: int) -> None:
@@ -37,8 +37,8 @@ def demo(context: Context, place: Path | None, out: Path, n: int) -> None:
 
 
 @evaluate.command()
-@click.argument("protocol", type=click.Path(path_type=Path), required=False)
-@click.option("--out", type=click.Path(path_type=Path), default="study", show_default=True, help="folder of the study")
+@click.argument("protocol", type=Place(), required=False)
+@click.option("--out", type=Place(), default="study", show_default=True, help="folder of the study")
 @click.option("--full", is_flag=True, help="at the sizes of the protocol's [full]; the 2022 study's take hours")
 @click.option("--plan", is_flag=True, help="say what would be decoded and how long it takes, and stop")
 @click.option("--generator", help="another one than the protocol's")
@@ -46,9 +46,7 @@ def demo(context: Context, place: Path | None, out: Path, n: int) -> None:
 @click.option("--judge", help="another one than the protocol's")
 @click.option("--features", help=f"for FID and DFID: {FEATURES_HELP}")
 @click.option("--perceptual", help=f"for LPIPS: {PERCEPTUAL_HELP}")
-@click.option(
-    "--pictures", type=click.Path(path_type=Path), help="folder with trainA, testA, testB, as selfie2anime has them"
-)
+@click.option("--pictures", type=Place(), help="folder with trainA, testA, testB, as selfie2anime has them")
 @click.option("--metric", "metrics", multiple=True, help="measure only this; repeat it for several")
 @common
 def study(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from latentedit.cli.common import Context, OutFile, cli, common, recorded_generator, rows_kept
+from latentedit.cli.common import Context, OutFile, Place, cli, common, recorded_generator, rows_kept
 from latentedit.cli.drawing import check_place
 from latentedit.cli.terminal import table
 from latentedit.errors import LatentEditError
@@ -23,10 +23,10 @@ TAGGER_HELP = "avatar, deepdanbooru:DIR, onnx:DIR, clip:DIR, csv:FILE, torch:pac
 
 
 @cli.command()
-@click.argument("what", metavar="[SAMPLES | PICTURE...]", nargs=-1, type=click.Path(path_type=Path))
+@click.argument("what", metavar="[SAMPLES | PICTURE...]", nargs=-1, type=Place())
 @click.option("--tagger", required=True, help=TAGGER_HELP)
 @click.option("--generator", help="of the samples  [default: the one that they name, unless it is torch:...]")
-@click.option("--contents", type=click.Path(path_type=Path), help="folder of the content pictures, if it has moved")
+@click.option("--contents", type=Place(), help="folder of the content pictures, if it has moved")
 @click.option(
     "--threshold", type=click.FloatRange(0, 1), help="of pictures: print tags from this score on  [default: the tags']"
 )
@@ -108,11 +108,11 @@ def _generator(context: Context, stored: Samples, asked: str | None) -> Generato
 
 
 @cli.command("compare-tags")
-@click.argument("samples", type=click.Path(path_type=Path), default="samples")
+@click.argument("samples", type=Place(), default="samples")
 @click.option("--tagger", "taggers", multiple=True, help="two of them, by id or name  [default: the first and last]")
 @click.option("--picture", type=OutFile(".png"), help="write the pictures that they disagree on")
 @click.option("--generator", help="for --picture  [default: the one that the samples name, unless it is torch:...]")
-@click.option("--contents", type=click.Path(path_type=Path), help="folder of the content pictures, if it has moved")
+@click.option("--contents", type=Place(), help="folder of the content pictures, if it has moved")
 @click.option("--force", is_flag=True, help="overwrite the picture")
 @common
 def compare_tags(

@@ -6,15 +6,15 @@ from pathlib import Path
 
 import click
 
-from latentedit.cli.common import GOES_ON, Context, OutFile, cli, common, refuse_existing
+from latentedit.cli.common import GOES_ON, Context, OutFile, Place, cli, common, refuse_existing
 from latentedit.cli.terminal import table
 
 
 @cli.command("train-judge")
-@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("folder", type=Place())
 @click.option(
     "--labels",
-    type=click.Path(path_type=Path),
+    type=Place(),
     help="table with a column file, and tags or a column a tag  [default: FOLDER/labels.csv]",
 )
 @click.option("--tag", "tags", multiple=True, help="learn this one; repeat it for several  [default: all of the table]")
@@ -28,7 +28,7 @@ from latentedit.cli.terminal import table
 @click.option("--epochs", type=click.IntRange(1), default=20, show_default=True, help="passes over the pictures")
 @click.option("--learning-rate", type=float, default=1e-3, show_default=True, help="of AdamW, falling to zero")
 @click.option("--no-flip", is_flag=True, help="do not mirror pictures; for tags such as looking_left")
-@click.option("--start", type=click.Path(path_type=Path), help="torchvision's weights of the network to start from")
+@click.option("--start", type=Place(), help="torchvision's weights of the network to start from")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="of everything random")
 @click.option("--out", type=OutFile(".safetensors"), default="judge.safetensors", show_default=True)
 @click.option("--force", is_flag=True, help="overwrite OUT")

@@ -12,6 +12,7 @@ from latentedit.errors import DamagedFileError, LatentEditError
 from latentedit.files import sha256_of, visible_files
 from latentedit.pictures.images import list_pictures
 from latentedit.pictures.video import split_time
+from latentedit.registry import split_name
 from latentedit.shipped import shipped
 
 SHIPPED = "shipped"
@@ -106,13 +107,12 @@ def found_name(name: str, recipe: Path | None) -> str:
 
     Whether it is the same is for its id to tell.
     """
-    kind, colon, rest = name.partition(":")
-    path, mark, options = rest.partition("?")
+    kind, colon, path, options = split_name(name)
     if colon and recipe is not None and not Path(path).exists():
         folder = recipe.parent
         for place in (folder / Path(path).name, *(one / path for one in (folder, *folder.resolve().parents))):
             if place.exists():
-                return f"{kind}:{place}{mark}{options}"
+                return f"{kind}:{place}{options and f'?{options}'}"
     return name
 
 

@@ -47,6 +47,7 @@ from latentedit.editing.recipe_json import (
     whole_number,
 )
 from latentedit.errors import DamagedFileError, LatentEditError, UnreadablePictureError
+from latentedit.files import decoded
 from latentedit.generators import Generator, load_generator
 from latentedit.pictures.opening import text_in
 
@@ -312,7 +313,7 @@ class Recipe:
         try:
             with open(path, "rb") as file:
                 begins = file.read(8)
-                text = text_in(path, KEY) if begins == b"\x89PNG\r\n\x1a\n" else (begins + file.read(_LARGEST)).decode()
+                text = text_in(path, KEY) if begins == b"\x89PNG\r\n\x1a\n" else decoded(begins + file.read(_LARGEST))
             if text is None:
                 raise LatentEditError("it holds no recipe; a PNG file that `latentedit edit` wrote does")
             return replace(cls.from_json(text), file=path)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from latentedit.generators.base import Generator
-from latentedit.registry import Registry
+from latentedit.registry import Registry, usable_device
 
 GENERATORS = Registry(
     "generator",
@@ -41,7 +41,7 @@ def load_generator(
         LatentEditError: unknown name, or what it names cannot be loaded.
     """
     load, argument, options = GENERATORS.resolve(name)
-    return load(argument, options, device=torch.device(device), dtype=dtype)
+    return load(argument, options, device=usable_device(device), dtype=dtype)
 
 
 __all__ = ["GENERATORS", "Generator", "load_generator", "register_generator"]

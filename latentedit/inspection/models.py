@@ -18,7 +18,7 @@ from latentedit.generators import GENERATORS, Generator, load_generator
 from latentedit.generators.base import picture_size
 from latentedit.generators.family import Family, family_of, unrecognised
 from latentedit.prior.prior import Prior
-from latentedit.registry import build, parse_name
+from latentedit.registry import build, home_of, parse_name
 from latentedit.taggers import TAGGERS, load_tagger
 from latentedit.taggers.judge import FORMAT as JUDGE
 from latentedit.tensorfile import header
@@ -201,7 +201,7 @@ def inspect_tagger(name: str) -> TaggerInfo:
     Raises:
         LatentEditError: it cannot be loaded.
     """
-    if Path(name).is_file():
+    if Path(home_of(name)).is_file():
         name = f"judge:{name}"
     tagger = load_tagger(name)
     return TaggerInfo(
@@ -216,6 +216,7 @@ def inspect_generator(name: str) -> GeneratorInfo:
     Raises:
         LatentEditError: it cannot be loaded; for a file, what it seems to be and what is needed.
     """
+    name = home_of(name)
     kind, argument, options = parse_name(name)
     if Path(name).is_dir() and (found_kind := _tagger_folder(Path(name))) is not None:
         raise LatentEditError(f"{name} is a folder of a tagger, not of a generator: write {found_kind}:{name}")

@@ -12,8 +12,8 @@ from latentedit.directions.moments import FORMAT as MOMENTS
 from latentedit.directions.moments import Moments
 from latentedit.editing.folder import read_mark
 from latentedit.editing.recipe import KEY, Recipe
-from latentedit.errors import DamagedFileError, UnreadablePictureError
-from latentedit.files import visible_files
+from latentedit.errors import DamagedFileError, LatentEditError, UnreadablePictureError
+from latentedit.files import read_text, visible_files
 from latentedit.metrics.rescoring import FORMAT as RESCORING
 from latentedit.metrics.rescoring import Rescoring
 from latentedit.pictures.opening import text_in, use_picture
@@ -134,8 +134,8 @@ def _state(path: Path) -> tuple[str, dict[str, Any]]:
 
 def _json(path: Path) -> tuple[str, dict[str, Any]]:
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        document = json.loads(read_text(path))
+    except (LatentEditError, ValueError, RecursionError):
         return "", {}
     if not isinstance(document, dict):
         return "", {}
@@ -176,8 +176,8 @@ def _recipe(path: Path) -> tuple[str, dict[str, Any]]:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        found = json.loads(read_text(path))
+    except ValueError as error:
         raise DamagedFileError(f"{path}: damaged ({error}); delete it, or name another folder") from error
     return dict(found) if isinstance(found, dict) else {}
 

@@ -8,6 +8,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
@@ -110,17 +111,24 @@ def _font(file: str, size: int) -> ImageFont.FreeTypeFont:
 
 @functools.cache
 def _dejavu() -> str:
-    """DejaVu Sans, which comes with matplotlib and has Greek letters, unlike Pillow's own font."""
-    import matplotlib
+    """DejaVu Sans, which comes with matplotlib and has Greek letters, unlike Pillow's own font.
 
-    return str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf")
+    Found without importing matplotlib, which takes time and wants a folder of its own in the home folder.
+    """
+    found = find_spec("matplotlib")
+    assert found is not None and found.origin is not None
+    return str(Path(found.origin).parent / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf")
 
 
 @functools.lru_cache(256)
 def _letters(file: str) -> frozenset[int]:
-    from matplotlib.ft2font import FT2Font
+    from fontTools.ttLib import TTFont, TTLibError
 
-    return frozenset(FT2Font(file).get_charmap())
+    try:
+        with TTFont(file, fontNumber=0, lazy=True) as font:
+            return frozenset(font.getBestCmap() or ())
+    except (OSError, TTLibError, KeyError, AssertionError):  # listed once, since removed or damaged
+        return frozenset()
 
 
 @functools.lru_cache(1024)
@@ -135,10 +143,6 @@ def _file_for(letters: frozenset[str]) -> str | None:
     for file in sorted(others, key=lambda name: (Path(name).name, name)):
         if "lastresort" in file.lower():  # it has every letter, as the name of its block
             continue
-        try:
-            found = wanted <= _letters(file)
-        except (OSError, RuntimeError):  # listed once, since removed or damaged
-            continue
-        if found:
+        if wanted <= _letters(file):
             return file
     return None

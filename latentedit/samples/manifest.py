@@ -23,7 +23,7 @@ import numpy as np
 
 from latentedit import __version__
 from latentedit.errors import DamagedFileError, LatentEditError, MismatchError, UnknownNameError
-from latentedit.files import atomic_write
+from latentedit.files import atomic_write, read_text
 
 SCHEMA_VERSION = 2
 NAME = "manifest.json"
@@ -179,13 +179,11 @@ def read_manifest(path: Path) -> Manifest:
         LatentEditError: a newer version of latentedit wrote it.
     """
     file = path / NAME
+    if not file.exists():
+        raise DamagedFileError(f"{file} is missing, so {path} holds no samples; make some with `latentedit sample`")
     try:
-        document = json.loads(file.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise DamagedFileError(
-            f"{file} is missing, so {path} holds no samples; make some with `latentedit sample`"
-        ) from error
-    except (OSError, ValueError, RecursionError) as error:
+        document = json.loads(read_text(file))
+    except (LatentEditError, ValueError, RecursionError) as error:
         raise _unusable(file, f"it cannot be read ({error})") from error
     schema = document.get("schema_version") if isinstance(document, dict) else None
     if type(schema) is not int or schema < 1:

@@ -26,7 +26,7 @@ from latentedit.directions.moments import Moments
 from latentedit.editing.editors import EditorFile, open_editor
 from latentedit.editing.faces import Faces
 from latentedit.errors import DamagedFileError, LatentEditError
-from latentedit.files import atomic_write, file_name, sha256_of
+from latentedit.files import atomic_write, file_name, read_text, sha256_of
 from latentedit.generators import Generator, load_generator
 from latentedit.generators.base import picture_size
 from latentedit.generators.probe import probe_of
@@ -175,7 +175,7 @@ class Study:
         record, text = self.out / RECORD, json.dumps(self._identity(), indent=2)
         if record.exists():
             try:
-                held = json.loads(record.read_text(encoding="utf-8"))
+                held = json.loads(read_text(record))
             except ValueError as error:
                 raise DamagedFileError(f"{record}: damaged ({error}); delete it, or name another --out") from error
             differ = [key for key, value in self._identity().items() if held.get(key) != value]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from latentedit.registry import Registry
+from latentedit.registry import Registry, usable_device
 from latentedit.taggers.base import Tagger
 
 TAGGERS = Registry(
@@ -33,7 +33,7 @@ def load_tagger(
         LatentEditError: unknown name, or what it names cannot be loaded.
     """
     load, argument, options = TAGGERS.resolve(name)
-    return load(argument, options, device=torch.device(device), dtype=dtype)
+    return load(argument, options, device=usable_device(device), dtype=dtype)
 
 
 __all__ = ["TAGGERS", "Tagger", "load_tagger", "register_tagger"]

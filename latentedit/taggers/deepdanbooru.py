@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from latentedit.errors import DamagedFileError, LatentEditError
-from latentedit.files import visible_files
+from latentedit.files import read_text, visible_files
 from latentedit.registry import check_options
 from latentedit.taggers.base import PictureTagger
 from latentedit.taggers.deepdanbooru_tensorflow import TensorFlowTagger, missing
@@ -158,11 +158,11 @@ def _described(folder: Path) -> _Project:
     """What a folder's project.json says."""
     path = folder / "project.json"
     try:
-        project = json.loads(path.read_text(encoding="utf-8"))
+        project = json.loads(read_text(path))
         kind, height, width = project["model"], project.get("image_height"), project.get("image_width")
         if not isinstance(kind, str):
             raise TypeError("the name of its model is no text")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DamagedFileError(f"{path}: it must be JSON with the name of a model, such as resnet_custom_v3") from error
     found = [model for suffix in _SUFFIXES if (model := folder / f"model-{kind}{suffix}").is_file()]
     if not found:
@@ -176,13 +176,9 @@ def _described(folder: Path) -> _Project:
 
 
 def _read_tags(path: Path) -> tuple[str, ...]:
-    try:
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
-    except FileNotFoundError as error:
-        raise DamagedFileError(f"{path} is missing; it lists the tags, one a line, in the network's order") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise DamagedFileError(f"{path}: cannot be read as text in UTF-8 ({error})") from error
-    return _check_tags(path, [tag for line in lines if (tag := line.strip())])
+    if not path.is_file():
+        raise DamagedFileError(f"{path} is missing; it lists the tags, one a line, in the network's order")
+    return _check_tags(path, [tag for line in read_text(path).split("\n") if (tag := line.strip())])
 
 
 def _check_tags(path: Path, tags: list[str]) -> tuple[str, ...]:

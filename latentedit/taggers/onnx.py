@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -33,7 +34,7 @@ from PIL import Image
 from torch import Tensor
 
 from latentedit.errors import DamagedFileError, LatentEditError
-from latentedit.files import sha256_of, visible_files
+from latentedit.files import read_text, sha256_of, visible_files
 from latentedit.registry import check_options
 from latentedit.taggers.base import PictureTagger
 from latentedit.taggers.networks.onnx import Network, outside_weights
@@ -208,10 +209,9 @@ class Vocabulary:
             DamagedFileError: it is no table of tags.
         """
         try:
-            with open(path, encoding="utf-8-sig", newline="") as file:
-                rows = list(_rows(path, csv.reader(file, strict=True)))
-        except (OSError, UnicodeDecodeError, csv.Error) as error:
-            raise DamagedFileError(f"{path}: cannot be read as a CSV table in UTF-8 ({error})") from error
+            rows = list(_rows(path, csv.reader(io.StringIO(read_text(path)), strict=True)))
+        except csv.Error as error:
+            raise DamagedFileError(f"{path}: cannot be read as a CSV table ({error})") from error
         if not rows:
             raise DamagedFileError(f"{path} lists no tag; download it again")
         name, count = Counter(name for name, _ in rows).most_common(1)[0]

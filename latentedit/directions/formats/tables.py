@@ -17,6 +17,7 @@ import numpy as np
 
 from latentedit.directions.statistics import Array
 from latentedit.errors import DamagedFileError
+from latentedit.files import decoded
 
 TABLES = (".csv", ".tsv")
 """How the name of a table ends."""
@@ -56,7 +57,7 @@ def _cells(path: Path) -> tuple[list[list[str]], bool]:
     """The rows of cells, all as long, and whether a comma may be a decimal one."""
     raw = path.read_bytes()
     try:
-        text = raw.decode("utf-16" if raw.startswith(_UTF16) else "utf-8-sig")
+        text = decoded(raw)
         first = next((line for line in text.splitlines() if line.strip()), "")
         separator = next((one for one in "\t;" if one in first), ",")
         rows = [[cell.strip() for cell in row] for row in csv.reader(io.StringIO(text), delimiter=separator)]

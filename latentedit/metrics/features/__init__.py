@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from latentedit.metrics.features.base import FeatureNetwork
-from latentedit.registry import Registry
+from latentedit.registry import Registry, usable_device
 
 DEFAULT_FEATURES = "efficientnet-lite0"
 """What metrics use when nothing is said: real ImageNet weights that a package ships, so no download is needed."""
@@ -36,7 +36,7 @@ def load_features(
         LatentEditError: a file, an option or an extra is missing or wrong.
     """
     load, argument, options = FEATURES.resolve(name)
-    network: FeatureNetwork = load(argument, options, device=torch.device(device), dtype=dtype)
+    network: FeatureNetwork = load(argument, options, device=usable_device(device), dtype=dtype)
     return network
 
 
