@@ -138,7 +138,7 @@ def test_wrong_usage_and_devices(run):
     assert run("sample", "--n", "many")[0] == 2
     assert run("edit")[0] == 2
     assert run("smaple")[0] == 2
-    assert "cpu always works" in one_error(run("sample", "--device", "nonsense"))
+    assert "there are: cpu" in one_error(run("sample", "--device", "nonsense"))
 
 
 SLOW = """

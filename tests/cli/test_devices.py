@@ -108,7 +108,7 @@ def test_a_gpu_that_does_not_work_is_said(own, monkeypatch):
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     code, _, err = own("sample", *OWN, "--tagger", "none", "-n", 4)
     assert code == 0 and "Old Card (cuda) cannot be used: " in err and "computing on the processor" in err
-    assert "cpu always works" in one_error(own("sample", *OWN, "--device", "cuda", "-n", 4))
+    assert "there are: cpu" in one_error(own("sample", *OWN, "--device", "cuda", "-n", 4))
 
 
 def test_without_a_gpu_nothing_is_said(own):
