@@ -84,16 +84,28 @@ def usable_device(device: str | torch.device) -> torch.device:
     Raises:
         LatentEditError: it has none of that name, or it does not work; the message says which there are.
     """
+    found, there = named_device(device), devices()
+    try:
+        torch.empty(0, device=found)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        listed = str(found) in there or f"{found}:0" in there
+        reason = f" that works ({str(error).splitlines()[0][:100]})" if listed else ""
+        raise LatentEditError(f"no device {str(device)!r} here{reason}; there are: {', '.join(there)}") from error
+    return found
+
+
+def named_device(device: str | torch.device) -> torch.device:
+    """The device of a name, whether it is here or not.
+
+    Raises:
+        LatentEditError: torch knows no such device, or it computes nothing.
+    """
     try:
         found = torch.device(device)
         if found.type == "meta":
             raise RuntimeError("it holds no numbers")
-        torch.empty(0, device=found)
-    except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
-        there = devices()
-        fails = str(device).partition(":")[0] in {name.partition(":")[0] for name in there[1:]}
-        reason = f" that works ({str(error).splitlines()[0][:100]})" if fails and str(device) in there else ""
-        raise LatentEditError(f"no device {str(device)!r} here{reason}; there are: {', '.join(there)}") from error
+    except (RuntimeError, TypeError) as error:
+        raise LatentEditError(f"no device {str(device)!r}; there are: {', '.join(devices())}") from error
     return found
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from latentedit.registry import Registry, usable_device
+from latentedit.registry import Registry, named_device, usable_device
 from latentedit.taggers.base import Tagger
 
 TAGGERS = Registry(
@@ -33,7 +33,12 @@ def load_tagger(
         LatentEditError: unknown name, or what it names cannot be loaded.
     """
     load, argument, options = TAGGERS.resolve(name)
-    return load(argument, options, device=usable_device(device), dtype=dtype)
+    place = named_device(device)
+    try:
+        return load(argument, options, device=place, dtype=dtype)
+    except (RuntimeError, AssertionError, NotImplementedError):
+        usable_device(place)  # or that is what is wrong; taggers that do without torch may use what it does not find
+        raise
 
 
 __all__ = ["TAGGERS", "Tagger", "load_tagger", "register_tagger"]

@@ -23,6 +23,7 @@ import csv
 import hashlib
 import io
 import re
+import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -48,6 +49,9 @@ OPTIONS = {
     "outputs": ("probabilities", "logits"),
 }
 """Each option's values, the default first."""
+
+OUTPUT = "output"
+"""The option that names which of several outputs of a model holds the scores."""
 
 _GENERAL_THRESHOLD, _CHARACTER_THRESHOLD = 0.35, 0.85
 _CHARACTER, _RATING = 4, 9
@@ -79,6 +83,7 @@ class OnnxTagger(PictureTagger):
             "layout": "NHWC" if network.channels_last else "NCHW",
             "resize": f"white square, {filters[options['small']]}",
             **options,
+            OUTPUT: network.output,
         }
 
     def prepare(self, pictures: Tensor) -> np.ndarray:
@@ -140,7 +145,9 @@ def load(argument: str, options: dict[str, str], *, device: torch.device, dtype:
 
     Args:
         argument: the folder or file.
-        options: of OPTIONS; those left out have their defaults.
+        options: of OPTIONS, those left out have their defaults; and ``output``, the name of the output that holds
+            the scores. Where that is not given, it is the one of as many numbers as there are tags; of several, the
+            one of probabilities (or of logits, with ``outputs=logits``), by a few pictures.
         device: where it runs; all but CUDA means the processor.
         dtype: means nothing here: the file holds the precision.
 
@@ -149,23 +156,67 @@ def load(argument: str, options: dict[str, str], *, device: torch.device, dtype:
         UnsafeFileError: the model wants weights from outside its folder.
         LatentEditError: an unknown option or value, tags that do not fit the model, or onnxruntime is missing.
     """
-    chosen = _chosen(options)
+    chosen = _chosen({key: value for key, value in options.items() if key != OUTPUT})
     path = _find(argument)
     vocabulary = Vocabulary.read(path.with_name(TABLE))
     weights = [path, *outside_weights(path)]
     network = Network.open(path, device)
-    network.check_outputs(len(vocabulary.tags), TABLE)
+    network = _with_output(network, vocabulary, chosen, options.get(OUTPUT))
     digest = hashlib.sha256("\n".join(vocabulary.tags).encode())
     for file in weights:
         digest.update(sha256_of(file).encode())
     for key, value in sorted(chosen.items()):
         if value != OPTIONS[key][0]:  # the default and leaving it out are the same
             digest.update(f"{key}={value}".encode())
+    if network.output != network.session.get_outputs()[0].name:
+        digest.update(f"{OUTPUT}={network.output}".encode())
     return OnnxTagger(network, vocabulary, chosen, f"onnx:{digest.hexdigest()[:12]}")
 
 
+def _with_output(network: Network, vocabulary: Vocabulary, chosen: Mapping[str, str], asked: str | None) -> Network:
+    """The network with the output that holds the scores; said where the model has several and none was asked for."""
+    fits, tags = network.outputs_of(len(vocabulary.tags), TABLE), len(vocabulary.tags)
+    if asked is not None:
+        found = network.giving(asked)
+        if asked not in fits:
+            raise LatentEditError(f"{network.path}: output {asked!r} is not one of {tags} tags; these may be: {fits}")
+        return found
+    if len(network.session.get_outputs()) == 1:
+        return network
+    why = f"the only one of {tags} numbers"
+    if len(fits) > 1:
+        fits, why = _by_pictures(network, vocabulary, chosen, fits), f"the one of {chosen['outputs']}"
+    if len(fits) != 1:
+        raise LatentEditError(
+            f"{network.path} has outputs {network.told()}, and which holds the {tags} scores is not sure; say it: "
+            f"onnx:{network.path}?{OUTPUT}={(fits or ['NAME'])[-1]}"
+        )
+    warnings.warn(f"{network.path}: of its outputs {network.told()}, {fits[0]} is used: {why}", stacklevel=3)
+    return network.giving(fits[0])
+
+
+def _by_pictures(network: Network, vocabulary: Vocabulary, chosen: Mapping[str, str], names: list[str]) -> list[str]:
+    """Those of several outputs whose values for a few pictures are what the option ``outputs`` says."""
+    pictures = torch.randint(0, 256, (4, 3, 16, 16), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    pictures[:2] = torch.tensor([0, 255], dtype=torch.uint8)[:, None, None, None]
+    prepared = OnnxTagger(network, vocabulary, chosen, "").prepare(pictures)
+    found = {name: network.giving(name).run(prepared) for name in names}
+    found = {name: values for name, values in found.items() if values.shape == (4, len(vocabulary.tags))}
+    within = [name for name, a in found.items() if a.min() >= -_ROUNDING and a.max() <= 1 + _ROUNDING]
+    if len(within) > 1:  # logits may lie in [0, 1] by chance, but are not the sigmoid of another output
+        within = [a for a in within if any(_is_sigmoid_of(found[a], found[b]) for b in found if b != a)]
+    if chosen["outputs"] == "probabilities":
+        return within
+    return [name for name in found if name not in within]
+
+
+def _is_sigmoid_of(values: np.ndarray, logits: np.ndarray) -> bool:
+    return bool(np.allclose(torch.from_numpy(logits).sigmoid().numpy(), values, atol=_ROUNDING))
+
+
 def _chosen(options: Mapping[str, str]) -> dict[str, str]:
-    check_options("onnx", options, {key: " or ".join(values) for key, values in OPTIONS.items()})
+    known = {key: " or ".join(values) for key, values in OPTIONS.items()}
+    check_options("onnx", options, known | {OUTPUT: "name of the output that holds the scores"})
     for key, value in options.items():
         if value not in OPTIONS[key]:
             raise LatentEditError(f"{key} is {value!r}; it must be {' or '.join(OPTIONS[key])}")

@@ -169,7 +169,7 @@ def test_settings_say_how_pictures_are_prepared(tmp_path: Path) -> None:
     settings = load_tagger(f"onnx:{folder}?small=pad&channels=rgb").settings
     assert settings == {
         "size": "64 x 64", "layout": "NCHW", "resize": "white square, area average, never enlarged",
-        "small": "pad", "channels": "rgb", "range": "0..255", "outputs": "probabilities",
+        "small": "pad", "channels": "rgb", "range": "0..255", "outputs": "probabilities", "output": "output",
     }  # fmt: skip
 
 
@@ -285,7 +285,9 @@ def test_bad_tables(folder: Path, text: str, words: str) -> None:
 
 def test_a_table_in_another_encoding(folder: Path) -> None:
     (folder / "selected_tags.csv").write_bytes("name,category\nfianc\xe9e,0\n".encode("latin1"))
-    assert "cannot be read as a CSV table in UTF-8" in refused(f"onnx:{folder}")
+    assert "byte 0xe9 at 19 is not UTF-8; save it as UTF-8" in refused(f"onnx:{folder}")
+    (folder / "selected_tags.csv").write_bytes("name,category\r\nfiancée,0\r\n".encode("utf-16"))
+    assert "7 outputs and selected_tags.csv lists 1 tags" in refused(f"onnx:{folder}")
 
 
 def test_tables_may_have_other_columns_and_whole_numbers_with_a_point(folder: Path) -> None:

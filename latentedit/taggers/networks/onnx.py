@@ -6,7 +6,7 @@ import mmap
 import os
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ class Network:
         channels_last: input is (n, size, size, 3) rather than (n, 3, size, size).
         batch: pictures that a run takes; None for any number.
         device: where it runs.
+        output: name of the output that is taken.
     """
 
     path: Path
@@ -36,6 +37,7 @@ class Network:
     channels_last: bool
     batch: int | None
     device: torch.device
+    output: str
 
     @classmethod
     def open(cls, path: Path, device: torch.device) -> Network:
@@ -54,29 +56,50 @@ class Network:
             height, width = shape[1:3] if channels_last else shape[2:]
             if isinstance(height, int) and height == width and height > 1:
                 batch = shape[0] if isinstance(shape[0], int) and shape[0] > 0 else None
-                return cls(path, session, height, channels_last, batch, device)
+                return cls(path, session, height, channels_last, batch, device, session.get_outputs()[0].name)
         raise DamagedFileError(
             f"{path} takes {shapes or 'nothing'}; this reader needs one input tensor(float) [n, size, size, 3] or "
             "[n, 3, size, size] with a fixed size"
         )
 
-    def check_outputs(self, tags: int, table: str) -> None:
-        """Check what the model says of its first output against the number of tags that a table lists.
+    def outputs_of(self, tags: int, table: str) -> list[str]:
+        """Names of the outputs that may be one float32 a tag, by what the model says of them.
+
+        Args:
+            tags: that a table lists.
+            table: its name, for messages.
 
         Raises:
-            DamagedFileError: it is not one float32 a tag.
+            DamagedFileError: there is none.
         """
-        first = self.session.get_outputs()[0]
-        if first.type != "tensor(float)" or len(first.shape) != 2:
-            raise DamagedFileError(f"{self.path} gives {first.type} {first.shape}; it must be tensor(float) [n, tags]")
-        if isinstance(first.shape[1], int) and first.shape[1] != tags:
-            raise DamagedFileError(
-                f"{self.path} has {first.shape[1]} outputs and {table} lists {tags} tags; the two files do not "
-                "belong together"
-            )
+        outputs = self.session.get_outputs()
+        vectors = [one for one in outputs if one.type == "tensor(float)" and len(one.shape) == 2]
+        fits = [one.name for one in vectors if not isinstance(one.shape[1], int) or one.shape[1] == tags]
+        if fits:
+            return fits
+        if not vectors:
+            raise DamagedFileError(f"{self.path} gives {self.told()}; one must be tensor(float) [n, tags]")
+        held = f"{vectors[0].shape[1]} outputs" if len(outputs) == 1 else f"outputs {self.told()}"
+        raise DamagedFileError(
+            f"{self.path} has {held} and {table} lists {tags} tags; the two files do not belong together"
+        )
+
+    def told(self) -> str:
+        """What the model says of its outputs."""
+        return ", ".join(f"{one.name} {one.type} {one.shape}" for one in self.session.get_outputs())
+
+    def giving(self, output: str) -> Network:
+        """The same network, of which another output is taken.
+
+        Raises:
+            LatentEditError: it has none of that name.
+        """
+        if output not in [one.name for one in self.session.get_outputs()]:
+            raise LatentEditError(f"{self.path} has no output {output!r}; it has {self.told()}")
+        return replace(self, output=output)
 
     def run(self, inputs: np.ndarray) -> np.ndarray:
-        """Inputs (n, ...) to the first output (n, ...) float32, in pieces where the model's batch is fixed.
+        """Inputs (n, ...) to the output (n, ...) float32, in pieces where the model's batch is fixed.
 
         Args:
             inputs: one row or more.
@@ -92,7 +115,7 @@ class Network:
             if self.batch is not None and rows < self.batch:
                 piece = np.concatenate([piece, np.zeros_like(piece, shape=(self.batch - rows, *piece.shape[1:]))])
             feed = {self.session.get_inputs()[0].name: piece}
-            run = partial(self.session.run, [self.session.get_outputs()[0].name], feed)
+            run = partial(self.session.run, [self.output], feed)
             (out,) = _plainly(run, f"{self.path} fails on pictures")
             found.append(out[:rows] if out.shape[:1] == piece.shape[:1] else out)
         return np.concatenate(found)
