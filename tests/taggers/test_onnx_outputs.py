@@ -114,7 +114,7 @@ def test_an_output_that_is_named_is_taken(
 
 
 def test_outputs_of_other_lengths_are_told(tmp_path: Path) -> None:
-    folder = write(tmp_path, {"e": "embedding", "last": "scores"})
+    folder = write(tmp_path, {"e": "embedding", "p": "scores"})
     write_table(folder, TAGS[:4])
     with pytest.raises(LatentEditError, match=r"has outputs e .*3.*p .*5.* and selected_tags.csv lists 4 tags"):
         load_tagger(f"onnx:{folder}")
