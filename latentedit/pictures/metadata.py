@@ -30,7 +30,7 @@ _LENGTHS = {3: 2, 4: 4, 5: 8, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8}  # 
 # Tags of TIFF that say where the pixels are and what they mean.
 _PIXELS = {
     256, 257, 258, 259, 262, 266, 273, 277, 278, 279, 284, 292, 293, 317, 320, 322, 323, 324, 325, 338, 339, 347,
-    512, 513, 514, 515, 519, 520, 521, 530, 532,
+    512, 513, 514, 515, 519, 520, 521, 529, 530, 532,
 }  # fmt: skip
 _TRANSPARENCY = {0: (2,), 2: (6,), 3: range(1, 257)}  # kind of PNG, and how long its transparency may be
 _TEXTS = (b"tEXt", b"zTXt", b"iTXt")

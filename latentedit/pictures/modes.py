@@ -33,7 +33,7 @@ def to_rgb(image: Image.Image, *, drops_alpha: bool) -> Image.Image:
     Raises:
         UnsureError: which of its numbers is white cannot be told.
     """
-    packed = _packed(image)
+    packed, covered = _packed(image), _covered(image)
     if image.mode == "P" and image.palette is None:
         raise UnsureError(f"it lacks the list of its colours; {_SAVE_ANEW}")
     image.load()
@@ -46,6 +46,10 @@ def to_rgb(image: Image.Image, *, drops_alpha: bool) -> Image.Image:
         image = _of_lab(image)
     elif image.mode in ("La", "RGBa"):
         image = image.convert(image.mode.upper())
+    elif covered is not None and "transparency" not in image.info:  # Pillow fills the rest with some colour
+        first = image.convert("RGB").crop(covered)
+        image = Image.new("RGBA", image.size)
+        image.paste(first, covered[:2])
     if image.mode in ("RGBA", "LA", "P", "PA") or "transparency" in image.info:
         _scale_key(image, packed)
         if drops_alpha and image.mode not in ("RGBA", "LA", "P", "PA"):
@@ -61,6 +65,12 @@ def _packed(image: Image.Image) -> str:
     tiles = getattr(image, "tile", None)
     said = tiles[0][3] if tiles else ""
     return said if isinstance(said, str) else ""
+
+
+def _covered(image: Image.Image) -> tuple[int, int, int, int] | None:
+    """The part of a GIF that its first picture covers; None for all of it; only before it is loaded."""
+    tiles = getattr(image, "tile", None)
+    return tiles[0][1] if image.format == "GIF" and tiles and tiles[0][1] != (0, 0, *image.size) else None
 
 
 def _scale_key(image: Image.Image, packed: str) -> None:

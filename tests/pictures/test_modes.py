@@ -158,6 +158,25 @@ def test_colours_multiplied_by_their_transparency(tmp_path: Path) -> None:
     assert pixels(path) == [[227, 127, 127]]  # 100 + 127 of white
 
 
+@pytest.mark.parametrize("mode", ["L", "P"])
+def test_what_the_first_picture_of_a_gif_leaves_free_is_white(tmp_path: Path, mode: str) -> None:
+    path = tmp_path / "part.gif"
+    Image.new("L", (8, 6), 90).convert("RGB").quantize(2).convert(mode).save(path)
+    data = bytearray(path.read_bytes())
+    data[6:10] = struct.pack("<2H", 12, 9)  # the canvas grows, the picture does not
+    path.write_bytes(data)
+    wanted = np.full((9, 12), 255)
+    wanted[:6, :8] = 90
+    assert np.array_equal(grey(path), wanted)
+
+
+def test_a_grey_gif_with_a_transparent_colour(tmp_path: Path) -> None:
+    path = tmp_path / "grey.gif"
+    Image.fromarray(GREY).save(path, transparency=7)
+    assert Image.open(path).mode == "L"
+    assert np.array_equal(grey(path), np.where(GREY == 7, 255, GREY))
+
+
 def test_a_palette_that_is_missing_is_told(tmp_path: Path) -> None:
     with pytest.raises(LatentEditError, match="lacks the list of its colours"):
         pixels(tmp_path / "none.png", png(2, 1, 8, 3, b"\0\1"))
