@@ -6,6 +6,7 @@ that one line explains; 2: wrong usage; 130: Ctrl-C.
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import warnings
@@ -61,6 +62,7 @@ def main() -> None:
         os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # else waiting threads take the cores from whoever works
     speak_any_code_page()
     warnings.filterwarnings("ignore", module=r"PIL\.")  # of metadata, which do not matter here
+    logging.getLogger("PIL").setLevel(logging.CRITICAL)  # of damage, of which the error tells
     warnings.showwarning = lambda message, *rest: click.echo(f"warning: {message}", err=True)
     try:
         cli.main(standalone_mode=False)

@@ -19,10 +19,6 @@ _HALF = 0.5 / 255  # what is no further beyond is an error of rounding
 _SAVE_ANEW = "save it with 8 bits (PNG)"
 
 
-class UnsureError(LatentEditError):
-    """A picture whose numbers may mean this or that."""
-
-
 def to_rgb(image: Image.Image, *, drops_alpha: bool) -> Image.Image:
     """A picture that was opened, as RGB of 8 bits; loads it.
 
@@ -31,17 +27,17 @@ def to_rgb(image: Image.Image, *, drops_alpha: bool) -> Image.Image:
         drops_alpha: transparency is dropped; otherwise the picture is laid on white.
 
     Raises:
-        UnsureError: which of its numbers is white cannot be told.
+        LatentEditError: which of its numbers is white cannot be told.
     """
     packed, covered = _packed(image), _covered(image)
     if image.mode == "P" and image.palette is None:
-        raise UnsureError(f"it lacks the list of its colours; {_SAVE_ANEW}")
+        raise LatentEditError(f"it lacks the list of its colours; {_SAVE_ANEW}")
     image.load()
     tags: Any = getattr(image, "tag_v2", {})
     if image.mode == "F" or image.mode.startswith("I"):
         image = _grey(image, tags)
     elif image.mode == "L" and _SIGNED in _several(tags.get(_FORMAT)):
-        raise UnsureError(f"its numbers have signs, and which of them is white is not known; {_SAVE_ANEW}")
+        raise LatentEditError(f"its numbers have signs, and which of them is white is not known; {_SAVE_ANEW}")
     elif image.mode == "LAB":
         image = _of_lab(image)
     elif image.mode in ("La", "RGBa"):
@@ -89,7 +85,7 @@ def _grey(image: Image.Image, tags: Any) -> Image.Image:
     if image.mode == "F":
         least, most = float(values.min()), float(values.max())
         if not (least > -_HALF and most < 1 + _HALF):  # NaN is neither
-            raise UnsureError(
+            raise LatentEditError(
                 f"its numbers are fractions from {least:g} to {most:g}; they are read where they are from 0 (black) to "
                 f"1 (white); {_SAVE_ANEW}"
             )
@@ -113,7 +109,7 @@ def _white(image: Image.Image, tags: Any) -> int:
         return 65535
     if image.format == "TIFF" and image.mode.startswith("I;16"):
         return int(2 ** _several(tags.get(_BITS, 16))[0]) - 1
-    raise UnsureError(
+    raise LatentEditError(
         f"its numbers are whole ones of 32 bits or with signs, and which of them is white is not known; {_SAVE_ANEW}"
     )
 

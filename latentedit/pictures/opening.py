@@ -92,7 +92,7 @@ def _reason(path: str | Path, error: Exception) -> str:
         return str(error)
     if isinstance(error, UnidentifiedImageError):
         return _instead(path)
-    if isinstance(error, OSError) and error.strerror:
+    if isinstance(error, OSError) and error.strerror and error.filename:  # the system's, of opening it
         return error.strerror
     return f"it is cut off or damaged ({' '.join(str(error).split()) or type(error).__name__}); {_ANOTHER}"
 
