@@ -4,23 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from latentedit.checkpoints.diagnosis import diagnose_file, diagnose_tensors, diagnose_tree, is_old_pickle
-from latentedit.checkpoints.torch_files import LEGACY_MAGIC, Call, read_legacy_file, read_pickle, read_zip
-from latentedit.checkpoints.unpickling import Inert, shown
+from latentedit.checkpoints.torch_files import LEGACY_MAGIC, read_legacy_file, read_pickle, read_zip
+from latentedit.checkpoints.trees import check_extent, tensors_of
+from latentedit.checkpoints.unpickling import shown
+from latentedit.checkpoints.wrapping import Part, Unwrapped
 from latentedit.errors import DamagedFileError, UnsafeFileError
 
-_MOST = 100_000_000  # work of walking through a tree, in bytes; more is a file that refers to itself over and over
 _LONGEST_HEADER = 16_000_000  # of safetensors, in bytes; a model of 2000 tensors has 0.2 MB
-_DEEPEST = 200
-_WALKED = (Tensor, np.ndarray, dict, list, tuple, Inert)
 _LEGACY_START = b"\x8a\x0a" + LEGACY_MAGIC.to_bytes(10, "little")
 
 
@@ -34,12 +32,39 @@ class Checkpoint:
         tree: nested dictionaries and lists of tensors, numbers and texts; what else a pickle named is
             :class:`latentedit.checkpoints.unpickling.Inert` or :class:`latentedit.checkpoints.torch_files.Call`.
         metadata: of safetensors.
+        part: which part of a file it is, of those of :meth:`parts`; None for a file as it is.
+        whole: the file that it is a part of.
     """
 
     path: Path
     container: str
     tree: Any
     metadata: Mapping[str, str] = field(default_factory=dict)
+    part: Part | None = None
+    whole: Checkpoint | None = None
+
+    def parts(self) -> Iterator[Checkpoint]:
+        """What may be a network in the file, without what wraps it, the likeliest first; last the file as it is.
+
+        Raises:
+            UnsafeFileError: the tree refers to itself.
+        """
+        if self._unwrapped is not None:
+            for part in self._unwrapped.parts:
+                tree = self._unwrapped.subtree(part.path)
+                yield Checkpoint(self.path, self.container, tree, self.metadata, part, self)
+        yield self
+
+    def nearest(self, name: str) -> Tensor | None:
+        """A tensor that lies in this part of a file or, where there is none, nearest outside of it."""
+        if self.whole is None or self.part is None or self.whole._unwrapped is None:
+            return self.state().get(name)
+        return self.whole._unwrapped.nearest(self.part.path, name)
+
+    @cached_property
+    def _unwrapped(self) -> Unwrapped | None:
+        tensors = self.state()
+        return Unwrapped(tensors, self.tree) if tensors else None
 
     def state(self, *keys: str) -> dict[str, Tensor]:
         """Tensors by dotted name under the first of the keys that the tree has, or of the whole tree without keys.
@@ -50,12 +75,14 @@ class Checkpoint:
         Raises:
             UnsafeFileError: the tree refers to itself.
         """
+        if not keys and self.part is not None and self.whole is not None and self.whole._unwrapped is not None:
+            return self.whole._unwrapped.tensors(self.part.path)
         tree = self.tree
         if keys:
             held = tree if isinstance(tree, Mapping) else {}
             tree = next((held[key] for key in keys if key in held), None)
         try:
-            return dict(_tensors(tree))
+            return dict(tensors_of(tree))
         except UnsafeFileError as error:
             raise UnsafeFileError(f"{self.path}: {error}") from error
 
@@ -87,7 +114,7 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
         raise DamagedFileError(f"{path}: {problem}")
     try:
         checkpoint = _read(path)
-        _check_extent(checkpoint.tree)
+        check_extent(checkpoint.tree)
         return checkpoint
     except UnsafeFileError as error:
         raise UnsafeFileError(f"{path}: refused: {error}") from error
@@ -127,83 +154,3 @@ def _read_safetensors(path: Path, header: int) -> tuple[dict[str, Tensor], dict[
             f"no file of torch.save, and as safetensors it is truncated or damaged ({shown(str(error))}); "
             "download it again"
         ) from error
-
-
-def _check_extent(tree: Any) -> None:
-    """Refuse plain containers that hold one another so often that printing or comparing them would not end.
-
-    Extents are counted once per container, so that it takes O(entries).
-    """
-    extents: dict[int, int] = {}
-    stack, entries = [(tree, False)], 0
-    while stack:
-        thing, done = stack.pop()
-        if id(thing) in extents and not done:
-            continue
-        children = (
-            list(thing.values()) if isinstance(thing, dict) else thing if isinstance(thing, (list, tuple)) else ()
-        )
-        inner = [child for child in children if isinstance(child, _WALKED[2:])]
-        if done:
-            extents[id(thing)] = 1 + len(children) + sum(extents[id(child)] for child in inner)
-            if extents[id(thing)] > 10 * entries + 1_000_000:
-                raise UnsafeFileError("its contents refer to themselves over and over")
-            continue
-        extents[id(thing)] = 1  # while it is open, and for good where it is no plain container
-        entries += 1 + len(children)
-        if isinstance(thing, Inert):  # compared and printed by identity
-            stack += [(part, False) for part in (thing.state, thing.entries, thing.args)]
-        else:
-            stack.append((thing, True))
-            stack += [(child, False) for child in inner]
-
-
-def module_fields(thing: Any) -> dict[str, Any] | None:
-    """Attributes of a module that was saved whole, not to be changed; None when it is not one."""
-    if isinstance(thing, Call):
-        state = thing.args[0].get("state") if thing.args and isinstance(thing.args[0], dict) else None
-        return state if isinstance(state, dict) else None
-    if isinstance(thing, Inert) and isinstance(thing.state, dict) and "_parameters" in thing.state:
-        return thing.state
-    return None
-
-
-def _tensors(tree: Any) -> Iterator[tuple[str, Tensor]]:
-    """Dotted name and value of every tensor and array of numbers."""
-    stack, work = [("", tree, 0)], 0
-    while stack:
-        name, thing, depth = stack.pop()
-        if isinstance(thing, Tensor):
-            yield name, thing
-            continue
-        if isinstance(thing, np.ndarray):
-            if thing.dtype.kind not in "biufc":  # text and dates
-                continue
-            yield name, torch.from_numpy(thing.view(np.ndarray))
-            continue
-        below = len(stack)
-        for key, child in _children(thing):
-            work += 10
-            if isinstance(child, _WALKED):
-                place = f"{name}.{key}" if name else str(key)
-                work += 200 + len(place)
-                stack.append((place, child, depth + 1))
-            if work > _MOST or depth >= _DEEPEST:
-                raise UnsafeFileError("refused: its contents refer to themselves over and over")
-        stack[below:] = stack[below:][::-1]
-
-
-def _children(thing: Any) -> Iterator[tuple[Any, Any]]:
-    fields = module_fields(thing)
-    if fields is not None:
-        for group in ("_parameters", "_buffers", "_modules"):
-            if isinstance(held := fields.get(group), dict):
-                yield from held.items()
-    elif isinstance(thing, dict):
-        yield from thing.items()
-    elif isinstance(thing, (list, tuple)) and not isinstance(thing, Call):
-        yield from enumerate(thing)
-    elif isinstance(thing, Inert):
-        for held in (thing.state, thing.entries):
-            if isinstance(held, dict):
-                yield from held.items()

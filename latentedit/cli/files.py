@@ -117,6 +117,8 @@ def _text(described: GeneratorInfo) -> str:
     lines.append(f"  latents     z {described.z_dim}, style code {described.dim}, {slots}{classes}")
     if described.parameters is not None and described.memory is not None:
         lines.append(f"  parameters  {described.parameters / 1e6:.2f} M, {described.memory / 1e6:.1f} MB in float32")
+    if described.weights:
+        lines.append(f"  weights     {described.weights}")
     lines.append(f"  id          {described.id}")
     lines += [f"  note        {note}" for note in described.notes]
     if any("width" in layer for layer in described.layers):

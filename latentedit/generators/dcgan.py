@@ -19,18 +19,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from latentedit.checkpoints.checkpoint import Checkpoint, module_fields
+from latentedit.checkpoints.checkpoint import Checkpoint
 from latentedit.checkpoints.diagnosis import diagnose_tensors
+from latentedit.checkpoints.trees import module_fields
 from latentedit.errors import LatentEditError
 from latentedit.generators.family import Family, Found
 from latentedit.generators.networks.base import Network, Slot
 from latentedit.generators.networks.dcgan import OWN, Layer, NotLayersError, read_layers
 
-_PARTS = (
-    "generator", "netG", "G", "gen", "generator_state_dict", "netG_state_dict", "G_state_dict", "g_state_dict",
-    "gen_state_dict", "model_state_dict", "state_dict", "model",
-)  # fmt: skip
-_PREFIXES = ("generator.", "netG.", "G.", "gen.")
 _TELLING = {
     "ReLU": ("activation", "relu"), "LeakyReLU": ("activation", "leaky"), "Tanh": ("range", "-1..1"),
     "Sigmoid": ("range", "0..1"), "BatchNorm1d": ("eps", ""), "BatchNorm2d": ("eps", ""),
@@ -46,29 +42,18 @@ _OPTIONS = {
 
 def recognise(checkpoint: Checkpoint) -> Found | None:
     """The generator's tensors when they are a plain stack of layers, also one that :func:`build` then refuses."""
-    if checkpoint.metadata.get("format", "pt") != "pt":
+    if checkpoint.metadata.get("format", "pt") != "pt" or (checkpoint.part is not None and checkpoint.part.guessed):
         return None
-    for part in (*_PARTS, ""):
-        tensors = _without_wrappers(checkpoint.state(part) if part else checkpoint.state())
-        try:
-            read_layers(tensors, ordered=checkpoint.container != "safetensors")
-        except NotLayersError:
-            continue
-        except LatentEditError:
-            if diagnose_tensors(tensors) is not None:
-                continue
-            # near enough for the reason to be of use
-        return Found(tensors, part)
-    return None
-
-
-def _without_wrappers(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Those of the generator alone, without the prefix that data parallelism adds to every name."""
-    bare = {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
-    for prefix in _PREFIXES:
-        if chosen := {name.removeprefix(prefix): t for name, t in bare.items() if name.startswith(prefix)}:
-            return {name.removeprefix("module."): tensor for name, tensor in chosen.items()}
-    return bare
+    tensors = checkpoint.state()
+    try:
+        read_layers(tensors, ordered=checkpoint.container != "safetensors")
+    except NotLayersError:
+        return None
+    except LatentEditError:
+        if diagnose_tensors(tensors) is not None:
+            return None
+        # near enough for the reason to be of use
+    return Found(tensors)
 
 
 def build(found: Found, checkpoint: Checkpoint, options: Mapping[str, str]) -> Network:
@@ -79,8 +64,7 @@ def build(found: Found, checkpoint: Checkpoint, options: Mapping[str, str]) -> N
     """
     try:
         first, label, rest = read_layers(found.tensors, ordered=checkpoint.container != "safetensors")
-        tree = checkpoint.tree[found.part] if found.part else checkpoint.tree
-        return DCGAN(first, label, rest, options, told_by_modules(tree))
+        return DCGAN(first, label, rest, options, told_by_modules(checkpoint.tree))
     except LatentEditError as error:
         raise LatentEditError(f"{checkpoint.path}: {error}") from error
 

@@ -8,10 +8,10 @@ here, once, by :class:`FileGenerator`.
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,8 @@ from latentedit.checkpoints.checkpoint import Checkpoint, read_checkpoint
 from latentedit.errors import DamagedFileError, LatentEditError
 from latentedit.generators.base import match_content, per_slot, seed_latents, truncate, weights_id
 from latentedit.generators.channels import ON_WHITE, check_channels, has_alpha, to_colours
+from latentedit.generators.finding import Chosen, choose
+from latentedit.generators.finding import Found as Found
 from latentedit.generators.networks.base import Network, channels_last_pays
 from latentedit.generators.showing import Shown
 from latentedit.registry import check_options
@@ -43,6 +45,9 @@ class FileGenerator(Shown):
         device: where pictures are computed.
         dtype: of the weights that compute them.
     """
+
+    weights: str = ""
+    """Which weights of its file they are, such as an average, where it might hold or holds others."""
 
     def __init__(
         self, kind: str, network: Network, tensors: Mapping[str, Tensor], *, device: torch.device, dtype: torch.dtype
@@ -157,15 +162,6 @@ class FileGenerator(Shown):
         return match_content(content, n).to(self.device, self.dtype)
 
 
-class Found(NamedTuple):
-    """What a family recognised in a file."""
-
-    tensors: dict[str, Tensor]
-    """The generator's, under the file's names."""
-    part: str = ""
-    """Where in the file they are, such as ``g_ema``."""
-
-
 @dataclass(frozen=True)
 class Family:
     """A kind of generator file; calling it loads one.
@@ -173,10 +169,12 @@ class Family:
     Attributes:
         kind: name on the command line.
         title: what such a file is, in a few words.
-        recognise: the generator's tensors in a file, or None when it is of another family.
-        build: a network filled with the tensors (float32), given the file and the options.
+        recognise: the generator's tensors in a file, or in a part of one, which it sees without what wraps it;
+            None when it is of another family.
+        build: a network filled with the tensors (float32), given that file or part and the options.
         options: option to what it means; others are refused.
         generator: the class that has the contract; image-to-image families have their own.
+        average: how its files name the moving average of the weights, where they usually hold one.
     """
 
     kind: str
@@ -185,6 +183,7 @@ class Family:
     build: Callable[[Found, Checkpoint, Mapping[str, str]], Network]
     options: Mapping[str, str] = field(default_factory=dict)
     generator: type[FileGenerator] = FileGenerator
+    average: str = ""
 
     def __call__(
         self, argument: str, options: Mapping[str, str], *, device: torch.device, dtype: torch.dtype
@@ -209,14 +208,18 @@ class Family:
         """
         check_options(self.kind, options, self.options)
 
+    def find(self, checkpoint: Checkpoint) -> Chosen | None:
+        """The part of a file that is taken for the generator; None when it is of another family."""
+        return choose(self.recognise, checkpoint, self.average)
+
     def load(
         self, checkpoint: Checkpoint, options: Mapping[str, str], *, device: torch.device, dtype: torch.dtype
     ) -> FileGenerator:
         """The generator in a file that was read already."""
-        found = self.recognise(checkpoint)
-        if found is None:
+        chosen = self.find(checkpoint)
+        if chosen is None:
             raise LatentEditError(f"{checkpoint.path}: not {self.title}; {_what_it_is(checkpoint, self.kind)}")
-        tensors = {name: _real(tensor, name, checkpoint) for name, tensor in found.tensors.items()}
+        tensors = {name: _real(tensor, name, checkpoint) for name, tensor in chosen.found.tensors.items()}
         for name, tensor in tensors.items():
             if not torch.isfinite(tensor).all():
                 raise DamagedFileError(
@@ -224,15 +227,19 @@ class Family:
                     "file is damaged: take an earlier checkpoint"
                 )
         try:
-            network = self.build(Found(tensors, found.part), checkpoint, options)
+            network = self.build(Found(tensors, chosen.found.part), chosen.checkpoint, options)
         except (RuntimeError, KeyError, IndexError, ValueError) as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             reason = f"{error.args[0]} is missing" if isinstance(error, KeyError) else reason
             raise DamagedFileError(f"{checkpoint.path}: not whole as {self.title}: {reason}") from error
         check_channels(network.channels, checkpoint.path)
+        for line in chosen.warnings:
+            warnings.warn(f"{checkpoint.path}: {line}", stacklevel=2)
         # Options change what codes mean or what pictures look like, as other weights would.
         identity = tensors | {f"?{name}={value}": torch.zeros(0) for name, value in options.items()}
-        return self.generator(self.kind, network, identity, device=device, dtype=dtype)
+        generator = self.generator(self.kind, network, identity, device=device, dtype=dtype)
+        generator.weights = chosen.weights
+        return generator
 
 
 def _real(tensor: Tensor, name: str, checkpoint: Checkpoint) -> Tensor:
@@ -256,7 +263,7 @@ def families() -> dict[str, Family]:
 
 def family_of(checkpoint: Checkpoint) -> Family | None:
     """The family that recognises a file, or None."""
-    return next((family for family in families().values() if family.recognise(checkpoint) is not None), None)
+    return next((family for family in families().values() if family.find(checkpoint) is not None), None)
 
 
 def unrecognised(checkpoint: Checkpoint) -> str:

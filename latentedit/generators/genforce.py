@@ -20,7 +20,6 @@ from latentedit.generators.networks import genforce as networks
 from latentedit.generators.networks.base import Network, Slot
 from latentedit.generators.networks.stylegan2 import stylegan2
 
-_PARTS = ("generator_smooth", "generator", "")
 _FUSED_SIDE = 128  # all released StyleGANs have transposed convolutions from this side on
 _STYLED = re.compile(r"synthesis\.layer\d+\.style\.weight")
 _PROGAN = re.compile(r"(layer\d+|output\d+)\.(weight|bias)|lod")
@@ -35,11 +34,8 @@ _OLD = (  # of genforce/interfacegan
 
 def recognise(checkpoint: Checkpoint) -> Found | None:
     """The generator's tensors of any of the three."""
-    for part in _PARTS:
-        tensors = checkpoint.state(part) if part else checkpoint.state()
-        if _kind(_renamed(tensors)) is not None:
-            return Found(tensors, part)
-    return None
+    tensors = checkpoint.state()
+    return Found(tensors) if _kind(_renamed(tensors)) is not None else None
 
 
 def _kind(tensors: Mapping[str, Tensor]) -> str | None:
@@ -234,4 +230,5 @@ FAMILY = Family(
     recognise=recognise,
     build=build,
     options={"labels": "ProGAN: how many of the first layer's last inputs are a one-hot class"},
+    average="generator_smooth",
 )

@@ -7,6 +7,7 @@ styles of anime pictures (``inference_colab.ipynb``). Sizes and depths come from
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -18,15 +19,17 @@ from latentedit.errors import LatentEditError
 from latentedit.generators.base import match_content
 from latentedit.generators.channels import check_channels, from_colours
 from latentedit.generators.family import Family, FileGenerator, Found
+from latentedit.generators.finding import choose
 from latentedit.generators.networks.base import Network
 from latentedit.generators.networks.gnr import Decoder, Encoder
 from latentedit.generators.networks.stylegan2 import StyleMapping, Tensors, linear_layers
-from latentedit.generators.stylegan2 import NO_MEAN, modulation_weights, part_with
+from latentedit.generators.stylegan2 import NO_MEAN, modulation_weights
 from latentedit.pictures.images import list_pictures, read_picture
 from latentedit.shipped import shipped
 
-_TELLTALES = ("mapping.0.weight", "encoder.stem.0.0.weight", "conv1.conv.weight", "to_rgb1.conv.weight")
-_PARTS = ("G_A2B_ema", "G_A2B", "")
+_STEM = "encoder.stem.0.0.weight"
+_TELLTALES = ("mapping.0.weight", _STEM, "conv1.conv.weight", "to_rgb1.conv.weight")
+_BACK = re.compile(r"(?i)([a-z]+_)?b2a(_|$)")  # names of the other direction
 _REFERENCE_PARTS = ("G_B2A_ema", "G_B2A")
 
 
@@ -126,17 +129,28 @@ class GNRGenerator(FileGenerator):
 
 
 def recognise(checkpoint: Checkpoint) -> Found | None:
-    """The averaged generator of selfies to anime, else the trained one, else the whole file."""
-    return part_with(checkpoint, _PARTS, _TELLTALES)
+    """The generator of selfies to anime."""
+    tensors = checkpoint.state()
+    return Found(tensors) if all(name in tensors for name in _TELLTALES) and not _is_back(checkpoint) else None
+
+
+def _recognise_reference(checkpoint: Checkpoint) -> Found | None:
+    """The generator of anime to selfies, or what has its encoder."""
+    tensors = checkpoint.state()
+    return Found(tensors) if _STEM in tensors and _is_back(checkpoint) else None
+
+
+def _is_back(checkpoint: Checkpoint) -> bool:
+    return checkpoint.part is not None and any(_BACK.match(step) for step in checkpoint.part.path)
 
 
 def build(found: Found, checkpoint: Checkpoint, options: Mapping[str, str]) -> Network:
     """The networks, with the other direction's encoder where the file has it."""
-    reference = part_with(checkpoint, _REFERENCE_PARTS, ("encoder.stem.0.0.weight",))
-    if reference is not None:
-        tensors = {name: t.float() for name, t in reference.tensors.items() if name.startswith("encoder.")}
-        reference = Found(tensors, reference.part)
-    return GNR(found, reference)
+    chosen = choose(_recognise_reference, checkpoint.whole or checkpoint)
+    if chosen is None:
+        return GNR(found, None)
+    tensors = {name: t.float() for name, t in chosen.found.tensors.items() if name.startswith("encoder.")}
+    return GNR(found, Found(tensors, chosen.found.part))
 
 
-FAMILY = Family("gnr", "a generator of GANs N' Roses", recognise, build, generator=GNRGenerator)
+FAMILY = Family("gnr", "a generator of GANs N' Roses", recognise, build, generator=GNRGenerator, average="G_A2B_ema")

@@ -16,7 +16,8 @@ from typing import Any
 
 from torch import Tensor
 
-from latentedit.checkpoints.checkpoint import Checkpoint, module_fields
+from latentedit.checkpoints.checkpoint import Checkpoint
+from latentedit.checkpoints.trees import module_fields
 from latentedit.checkpoints.unpickling import Inert, shown
 from latentedit.errors import LatentEditError
 from latentedit.generators.family import Family, Found
@@ -24,8 +25,6 @@ from latentedit.generators.networks.base import Network, Slot
 from latentedit.generators.networks.stylegan2 import MAPPING_RATE, Tensors, stylegan2
 from latentedit.generators.networks.stylegan3 import Settings, StyleGAN3
 
-PARTS = ("G_ema", "g_ema", "G", "state_dict")
-"""Outer names under which files hold a generator, the best one first."""
 OPTIONS = {
     "conv_clamp": "every layer's output is cut to plus and minus this number, or none; 256 when the file does not say",
     "output_scale": "StyleGAN3: factor on the picture; 0.25 when the file does not say",
@@ -37,20 +36,14 @@ _STYLEGAN3 = ("synthesis.input.freqs", "synthesis.input.affine.weight")
 
 
 def recognise(checkpoint: Checkpoint) -> Found | None:
-    """The moving average of a generator's weights, or else its weights, under their names in ``state_dict``."""
-    for part in PARTS:
-        tensors = checkpoint.state(part)
-        if _is_generator(tensors):
-            return Found(tensors, part)
-    if isinstance(checkpoint.tree, Mapping) and any(part in checkpoint.tree for part in PARTS):
-        return None
+    """A generator's weights, under their names in ``state_dict``."""
     tensors = checkpoint.state()
     return Found(tensors) if _is_generator(tensors) else None
 
 
 def build(found: Found, checkpoint: Checkpoint, options: Mapping[str, str]) -> Network:
     """StyleGAN2 or StyleGAN3, whichever the names tell."""
-    modules = Modules(checkpoint.tree[found.part] if found.part else checkpoint.tree)
+    modules = Modules(checkpoint.tree)
     is_3 = any(name in found.tensors for name in _STYLEGAN3)
     if not is_3 and (wrong := [name for name in options if name != "conv_clamp"]):
         raise LatentEditError(f"{checkpoint.path}: StyleGAN2, which has no {wrong[0]}; its options: conv_clamp")
@@ -132,8 +125,6 @@ def _filter_size(modules: Modules, default: int) -> Any:
 
 def _notes(found: Found, modules: Modules, given: Mapping[str, Any], is_3: bool) -> tuple[str, ...]:
     notes = []
-    if found.part == "G":
-        notes.append("the file has no G_ema, the moving average that pictures are made with; this is G, of training")
     if not modules.by_name:
         assumed = [f"conv_clamp {Settings().conv_clamp:g}"]
         if is_3:
@@ -280,4 +271,5 @@ FAMILY = Family(
     recognise=recognise,
     build=build,
     options=OPTIONS,
+    average="G_ema",
 )

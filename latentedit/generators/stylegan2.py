@@ -7,7 +7,7 @@ Names, shapes and the selection for SeFa: github.com/rosinality/stylegan2-pytorc
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from torch import Tensor
 
@@ -22,14 +22,15 @@ _TELLTALES = ("input.input", "conv1.conv.weight")
 
 
 def recognise(checkpoint: Checkpoint) -> Found | None:
-    """The averaged generator, else the trained one, else the whole file."""
-    found = part_with(checkpoint, ("g_ema", "g", ""), _TELLTALES)
-    return found if found is not None and found.tensors["conv1.conv.weight"].ndim == 5 else None
+    """A generator of that layout."""
+    tensors = checkpoint.state()
+    telling = all(name in tensors for name in _TELLTALES) and tensors["conv1.conv.weight"].ndim == 5
+    return Found(tensors) if telling else None
 
 
 def build(found: Found, checkpoint: Checkpoint, options: Mapping[str, str]) -> Network:
     """A StyleGAN2 with the file's mean code, if it has one."""
-    mean = checkpoint.state().get("latent_avg")
+    mean = checkpoint.nearest("latent_avg")
     dim = Tensors(found.tensors).take("conv1.conv.modulation.weight", -1, -1).shape[1]
     if mean is not None and mean.numel() != dim:
         raise ValueError(f"latent_avg has shape {tuple(mean.shape)}; ({dim},) is needed")
@@ -39,19 +40,6 @@ def build(found: Found, checkpoint: Checkpoint, options: Mapping[str, str]) -> N
         mean=None if mean is None else mean.reshape(dim).float(),
         notes=() if mean is not None else (NO_MEAN,),
     )
-
-
-def part_with(checkpoint: Checkpoint, parts: Sequence[str], names: Sequence[str]) -> Found | None:
-    """The first part of a file, ``""`` for all of it, that has tensors of all these names.
-
-    Parts are outer keys, or in safetensors prefixes of the names.
-    """
-    everything = checkpoint.state()
-    for part in parts:
-        prefix = f"{part}." if part else ""
-        if all(prefix + name in everything for name in names):
-            return Found({k.removeprefix(prefix): t for k, t in everything.items() if k.startswith(prefix)}, part)
-    return None
 
 
 def modulation_weights(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -64,4 +52,4 @@ def modulation_weights(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name.removesuffix(".weight"): tensors[name] for name in sorted(chosen, key=order)}
 
 
-FAMILY = Family("stylegan2", "a StyleGAN2 of rosinality/stylegan2-pytorch", recognise, build)
+FAMILY = Family("stylegan2", "a StyleGAN2 of rosinality/stylegan2-pytorch", recognise, build, average="g_ema")

@@ -32,6 +32,7 @@ class GeneratorInfo:
         name: how commands take it, such as ``gnr:GNR_checkpoint.pt``.
         title: what its family is called; None when it is not read from a file of a known family.
         part: where in the file the network is, such as ``g_ema``.
+        weights: which they are, where the file holds others beside them or lacks their average; else empty.
         container: how the file was written; empty when there is no file.
         id: of the weights.
         resolution: side of the pictures; the longer one of oblong ones.
@@ -48,6 +49,7 @@ class GeneratorInfo:
     name: str
     title: str | None
     part: str
+    weights: str
     container: str
     id: str
     resolution: int
@@ -235,9 +237,13 @@ def inspect_generator(name: str) -> GeneratorInfo:
         family, checkpoint = thing, read_checkpoint(argument or _no_file(kind))
         family.check_options(options)
     generator = family.load(checkpoint, options, device=torch.device("cpu"), dtype=torch.float32)
-    found = family.recognise(checkpoint)
+    chosen = family.find(checkpoint)
     return _describe(
-        name, generator, generator.network.title or family.title, found.part if found else "", checkpoint.container
+        name,
+        generator,
+        generator.network.title or family.title,
+        chosen.found.part if chosen else "",
+        checkpoint.container,
     )
 
 
@@ -266,7 +272,8 @@ def _describe(name: str, generator: Generator, title: str | None, part: str, con
     except LatentEditError:
         weights = {}
     return GeneratorInfo(
-        name=name, title=title, part=part, container=container, id=generator.id, resolution=generator.resolution,
+        name=name, title=title, part=part, weights=getattr(generator, "weights", ""),
+        container=container, id=generator.id, resolution=generator.resolution,
         picture_size=picture_size(generator),
         z_dim=generator.z_dim, dim=generator.dim, labels=getattr(generator, "labels", 0), layers=tuple(layers),
         parameters=parameters, memory=None if parameters is None else parameters * 4, style_weights=weights,

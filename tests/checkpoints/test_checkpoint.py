@@ -16,7 +16,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from latentedit.checkpoints.builders import Call
-from latentedit.checkpoints.checkpoint import Checkpoint, module_fields, read_checkpoint
+from latentedit.checkpoints.checkpoint import Checkpoint, read_checkpoint
+from latentedit.checkpoints.trees import module_fields
 from latentedit.checkpoints.unpickling import Inert
 from latentedit.errors import DamagedFileError, UnsafeFileError
 from latentedit.generators.base import weights_id

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from latentedit.checkpoints.checkpoint import read_checkpoint
 from latentedit.directions import SeFa
 from latentedit.errors import DamagedFileError, LatentEditError
-from latentedit.generators.dcgan import FAMILY, recognise
+from latentedit.generators.dcgan import FAMILY
 from latentedit.generators.family import FileGenerator
 
 
@@ -427,7 +427,7 @@ def others() -> list[nn.Module]:
 
 @pytest.mark.parametrize("network", others())
 def test_networks_that_draw_nothing_are_not_taken(network, tmp_path):
-    assert recognise(read_checkpoint(save(tmp_path / "x.pth", network.state_dict()))) is None
+    assert FAMILY.find(read_checkpoint(save(tmp_path / "x.pth", network.state_dict()))) is None
 
 
 OTHERS = ("rosinality_stylegan2", "gansnroses", "stylegan2_ada", "stylegan3_t", "sefa_stylegan", "sefa_stylegan2")
@@ -435,4 +435,4 @@ OTHERS = ("rosinality_stylegan2", "gansnroses", "stylegan2_ada", "stylegan3_t", 
 
 @pytest.mark.parametrize("name", [*OTHERS, "sefa_pggan"])
 def test_files_of_other_families_are_not_taken(name, tmp_path):
-    assert recognise(read_checkpoint(conformance.checkpoint(name, tmp_path))) is None
+    assert FAMILY.find(read_checkpoint(conformance.checkpoint(name, tmp_path))) is None

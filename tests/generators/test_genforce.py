@@ -19,7 +19,7 @@ from latentedit.checkpoints.checkpoint import read_checkpoint
 from latentedit.directions import SeFa
 from latentedit.errors import DamagedFileError, LatentEditError
 from latentedit.generators.family import FileGenerator
-from latentedit.generators.genforce import FAMILY, recognise
+from latentedit.generators.genforce import FAMILY
 from latentedit.generators.networks.genforce import up_kernel
 
 STYLED = ("sefa_stylegan", "sefa_stylegan2")
@@ -170,8 +170,10 @@ def test_the_averaged_network_comes_first(tmp_path):
     state = conformance.state_dict("sefa_pggan")
     other = {name: tensor + 1 for name, tensor in state.items()}
     torch.save({"generator": other, "discriminator": other, "generator_smooth": state}, tmp_path / "x.pt")
-    found = recognise(read_checkpoint(tmp_path / "x.pt"))
-    assert found is not None and found.part == "generator_smooth"
+    chosen = FAMILY.find(read_checkpoint(tmp_path / "x.pt"))
+    assert chosen is not None
+    found = chosen.found
+    assert found.part == "generator_smooth"
     assert torch.equal(found.tensors["layer1.bias"], state["layer1.bias"])
 
 
@@ -372,4 +374,4 @@ def test_only_progan_has_an_option(tmp_path):
 
 @pytest.mark.parametrize("name", ["rosinality_stylegan2", "gansnroses", "stylegan2_ada", "stylegan3_t"])
 def test_files_of_other_families_are_not_taken(name, tmp_path):
-    assert recognise(read_checkpoint(save(tmp_path / "x.pt", conformance.state_dict(name)))) is None
+    assert FAMILY.find(read_checkpoint(save(tmp_path / "x.pt", conformance.state_dict(name)))) is None

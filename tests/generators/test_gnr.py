@@ -18,7 +18,7 @@ from latentedit.checkpoints.checkpoint import Checkpoint
 from latentedit.directions import SeFa
 from latentedit.errors import DamagedFileError, LatentEditError
 from latentedit.generators.base import Generator
-from latentedit.generators.gnr import FAMILY, GNRGenerator, recognise
+from latentedit.generators.gnr import FAMILY, GNRGenerator
 from latentedit.pictures.images import list_pictures, read_picture
 
 NAME = "gansnroses"
@@ -255,8 +255,8 @@ def test_other_families_are_left_alone():
     for name in ("rosinality_stylegan2", "stylegan2_ada", "sefa_stylegan2", "stylegan3_t"):
         tensors = conformance.state_dict(name)
         for tree in (tensors, {"g_ema": tensors}, {"G_ema": tensors}):
-            assert recognise(Checkpoint(Path(name), "torch zip", tree)) is None
-    assert recognise(Checkpoint(Path(NAME), "torch zip", {"G_A2B_ema": conformance.state_dict(NAME)})) is not None
+            assert FAMILY.find(Checkpoint(Path(name), "torch zip", tree)) is None
+    assert FAMILY.find(Checkpoint(Path(NAME), "torch zip", {"G_A2B_ema": conformance.state_dict(NAME)})) is not None
 
 
 def test_gradients_reach_codes_and_content():

@@ -17,12 +17,13 @@ from safetensors.torch import save_file
 from stylegan3_layers import configuration, tensors_of
 from torch import Tensor
 
-from latentedit.checkpoints.checkpoint import Checkpoint, module_fields, read_checkpoint
+from latentedit.checkpoints.checkpoint import Checkpoint, read_checkpoint
+from latentedit.checkpoints.trees import module_fields
 from latentedit.directions import SeFa
 from latentedit.errors import DamagedFileError, LatentEditError
 from latentedit.generators.family import FileGenerator
 from latentedit.generators.networks.stylegan3 import geometry
-from latentedit.generators.nvlabs import FAMILY, recognise
+from latentedit.generators.nvlabs import FAMILY
 
 BARE = ("stylegan2_ada", "stylegan3_t")
 PICKLES = ("stylegan2_ada_pkl", "stylegan3_pkl")
@@ -290,14 +291,16 @@ def test_notes_say_what_was_assumed(tmp_path: Path) -> None:
     assert (made.map(torch.zeros(1, 10), truncation=0) - tensors["mapping.w_avg"]).abs().max() > 0.1
 
 
-def test_g_alone_is_taken_with_a_note(tmp_path: Path) -> None:
+def test_g_alone_is_taken_with_a_warning(tmp_path: Path) -> None:
     tensors = stylegan2_tensors()
-    made = load(write_pickle(tmp_path / "x.pkl", tensors, {"conv_clamp": 256}, key="none"))
-    assert "no G_ema" in made.notes[0]
+    path = write_pickle(tmp_path / "x.pkl", tensors, {"conv_clamp": 256}, key="none")
+    with pytest.warns(UserWarning, match="trained weights .G., since the file has no average of them .G_ema."):
+        made = load(path)
+    assert made.weights.startswith("trained weights (G)")
     other = {name: tensor + 1 for name, tensor in tensors.items()}
     both = load(save(tmp_path / "both.pt", {"G": other, "G_ema": tensors}))
     assert both.id == made.id
-    assert not any("no G_ema" in note for note in both.notes)
+    assert both.weights == "average (G_ema) of a file that also holds the trained weights (G)"
 
 
 def test_nothing_is_imported_for_a_pickle(tmp_path: Path) -> None:
@@ -379,7 +382,7 @@ def test_only_these_files_are_recognised(tmp_path: Path) -> None:
         {"G_ema": None}, [], 5,
     ]  # fmt: skip
     for tree in trees:
-        assert recognise(Checkpoint(tmp_path / "x.pt", "torch zip", tree)) is None
+        assert FAMILY.find(Checkpoint(tmp_path / "x.pt", "torch zip", tree)) is None
     for key in ("G_ema", "g_ema", "G", "state_dict"):
-        found = recognise(Checkpoint(tmp_path / "x.pt", "torch zip", {key: stylegan2_tensors()}))
-        assert found is not None and found.part == key
+        chosen = FAMILY.find(Checkpoint(tmp_path / "x.pt", "torch zip", {key: stylegan2_tensors()}))
+        assert chosen is not None and chosen.found.part == key

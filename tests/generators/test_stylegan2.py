@@ -20,7 +20,7 @@ from latentedit.errors import DamagedFileError, LatentEditError
 from latentedit.generators.base import Generator
 from latentedit.generators.family import FileGenerator
 from latentedit.generators.networks.stylegan2 import Synthesis, stylegan2
-from latentedit.generators.stylegan2 import FAMILY, recognise
+from latentedit.generators.stylegan2 import FAMILY
 
 NAME = "rosinality_stylegan2"
 ARRAYS = conformance.arrays(NAME)
@@ -248,8 +248,8 @@ def test_a_tensor_that_is_missing_or_misshapen_is_named_in_a_line(folder):
 def test_other_families_are_left_alone(folder):
     for name in ("gansnroses", "stylegan2_ada", "sefa_stylegan2", "stylegan3_t"):
         tensors = conformance.state_dict(name)
-        assert recognise(Checkpoint(Path(name), "torch zip", {"G_ema": tensors})) is None
-        assert recognise(Checkpoint(Path(name), "torch zip", tensors)) is None
+        assert FAMILY.find(Checkpoint(Path(name), "torch zip", {"G_ema": tensors})) is None
+        assert FAMILY.find(Checkpoint(Path(name), "torch zip", tensors)) is None
     with pytest.raises(LatentEditError, match="not a StyleGAN2 of rosinality"):
         generator_of(FAMILY, {"conv1.conv.weight": torch.zeros(1)})
-    assert recognise(read_checkpoint(conformance.checkpoint(NAME, folder))) is not None
+    assert FAMILY.find(read_checkpoint(conformance.checkpoint(NAME, folder))) is not None

@@ -23,8 +23,8 @@ import latentedit as le
 from latentedit.checkpoints.checkpoint import read_checkpoint
 from latentedit.directions import SeFa
 from latentedit.errors import DamagedFileError, LatentEditError
-from latentedit.generators.dcgan import recognise as is_dcgan
-from latentedit.generators.vae import FAMILY, VAEGenerator, recognise, write_vae
+from latentedit.generators.dcgan import FAMILY as DCGAN
+from latentedit.generators.vae import FAMILY, VAEGenerator, write_vae
 
 Z = 8
 
@@ -341,8 +341,8 @@ def test_a_truncated_file(trained, tmp_path):
 
 def test_only_these_files_are_taken(trained, tmp_path):
     ours = read_checkpoint(trained.path)
-    assert recognise(ours) is not None and is_dcgan(ours) is None
-    assert recognise(read_checkpoint(changed(trained, tmp_path / "x.safetensors", format="pt"))) is None
+    assert FAMILY.find(ours) is not None and DCGAN.find(ours) is None
+    assert FAMILY.find(read_checkpoint(changed(trained, tmp_path / "x.safetensors", format="pt"))) is None
 
 
 def test_a_sigmoid_of_another_range_is_pointed_out(tmp_path: Path) -> None:
