@@ -52,7 +52,7 @@ class Part:
         path: the keys and prefixes that lead to it, without wrappers; empty for the whole file.
         average: it is a moving average of what was trained.
         trained: it is named as the trained half of such a pair.
-        generator: a generator is what its name says it is.
+        generator: its name says that it is a generator, or the trained half of one.
         kind: 0 for a container or module of its own in the file, 1 for a common start of names, 2 for a container that
             holds others.
         guessed: its name says nothing, and things beside it may belong to it.
@@ -73,7 +73,8 @@ class Part:
     @property
     def order(self) -> tuple[bool | int, ...]:
         """The lower, the likelier."""
-        return (not self.average, self.trained, not self.generator, self.guessed, self.kind, len(self.path))
+        depth = (0, -len(self.path)) if self.generator else (self.kind, len(self.path))
+        return (not self.average, not self.generator, self.guessed, self.trained, *depth)
 
 
 class Unwrapped:
@@ -186,7 +187,7 @@ def _parts(branches: Mapping[Path, Mapping[str, bool]], nodes: set[Path], averag
                 path,
                 average=(over.average or _is_average(step, held) or path in averages) and not words & _TRAINED,
                 trained=over.trained or bool(words & _TRAINED),
-                generator=bool(words & _GENERATOR),
+                generator=bool(words & (_GENERATOR | _TRAINED)),
                 kind=2 if path in containers else 0 if path in nodes else 1,
                 guessed=over.guessed or (step in unknown and len(unknown) > 1),
             ))  # fmt: skip
