@@ -74,11 +74,12 @@ class PictureFolder(Sequence[Tensor]):
 def read_picture(path: str | Path, size: int | tuple[int, int]) -> Tensor:
     """A picture, or a frame of a video (``clip.mp4#t=12.5``), as (3, size, size) float32 in [-1, 1].
 
-    Turned as its EXIF says, laid on white where it is transparent, cropped to the middle square,
-    resized bilinearly. Where the size is (height, width), cropped to that shape.
+    Turned as its EXIF says, scaled to 8 bits where it is deeper, laid on white where it is transparent, cropped to the
+    middle square, resized bilinearly. Where the size is (height, width), cropped to that shape.
 
     Raises:
-        UnreadablePictureError: there is no such file, or it is no picture that Pillow can read.
+        UnreadablePictureError: there is no such file, it is no picture that Pillow can read, or nobody knows which of
+            its numbers is white.
     """
     image = _read(path, drops_alpha=False)
     height, width = (size, size) if isinstance(size, int) else size
