@@ -23,7 +23,7 @@ def measure(augmentations: int) -> dict[str, float]:
     from latentedit.metrics.domain_frechet import dfid_of_picture
     from latentedit.metrics.edited_pictures import features_of_pictures
     from latentedit.metrics.features import load_features
-    from latentedit.pictures.images import PictureFolder
+    from latentedit.pictures.folder import PictureFolder
 
     generator, network, target = le.load_generator("avatar"), load_features(), FrechetStatistics()
     target.update(features_of_pictures(network, PictureFolder(generator.default_targets, generator.resolution)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 
@@ -27,11 +27,33 @@ class DamagedFileError(LatentEditError):
 
 
 class UnreadablePictureError(LatentEditError):
-    """A picture that cannot be read; ``path`` is which."""
+    """A picture that cannot be read; ``path`` is which, ``why`` the reason without its name."""
 
-    def __init__(self, path: str | Path, message: str) -> None:
+    def __init__(self, path: str | Path, message: str, why: str | None = None) -> None:
         super().__init__(message)
-        self.path = path
+        self.path, self.why = path, why or message
+
+
+class UnreadablePictures(UserWarning):
+    """Pictures among others that cannot be read; what was asked for is done with the others.
+
+    Args:
+        where: they are: a folder, or what they are called together.
+        of: pictures that are there.
+        why: file → the reason, of those that are told now.
+        then: what becomes of them.
+    """
+
+    def __init__(self, where: str, of: int, why: Mapping[str, str], *, then: str = "they are left out") -> None:
+        super().__init__(f"{unreadable(why, of)}; {then}")
+        self.where, self.of, self.why = where, of, dict(why)
+
+
+def unreadable(why: Mapping[str, str], of: int) -> str:
+    """Which of so many pictures cannot be read, and why, as a line that names five of them."""
+    named = [f"{file} ({reason})" for file, reason in list(why.items())[:5]]
+    more = f" and {len(why) - 5} more" if len(why) > 5 else ""
+    return f"{len(why)} of {of} pictures cannot be read: {', '.join(named)}{more}"
 
 
 class UnsafeFileError(DamagedFileError):

@@ -9,7 +9,9 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -19,7 +21,7 @@ import click
 from latentedit import __version__
 from latentedit.cli.settings import Command, defaults, from_settings, read_settings
 from latentedit.cli.terminal import Progress
-from latentedit.errors import LatentEditError
+from latentedit.errors import LatentEditError, UnreadablePictures, unreadable
 
 if TYPE_CHECKING:
     import torch
@@ -56,6 +58,7 @@ class Context:
         self.as_json, self.quiet, self._chosen = as_json, quiet, device == AUTO
         self._hints: list[str] = []
         self.kept: Callable[[], str] = _nothing
+        self._unreadable: dict[str, tuple[int, dict[str, str]]] = {}
 
     def prepare(self) -> None:
         """Set what torch needs before a command uses it."""
@@ -126,15 +129,53 @@ class Context:
         """A line for people, on stderr when the result is there; errors stay alone."""
         self._hints.append(text)
 
+    def part(self, text: str) -> None:
+        """A part of the result, on stdout as soon as it is there; a JSON document has it in the end."""
+        if not self.as_json:
+            click.echo(text)
+
     def result(self, document: dict[str, Any], text: str) -> None:
-        """The result on stdout: text for people, one JSON document for machines, null for what is not known."""
+        """The result on stdout: text for people, one JSON document for machines, null for what is not known.
+
+        Where the text was printed in parts, it is empty.
+        """
         from latentedit.files import jsonable
 
+        if bad := {file: why for _, found in self._unreadable.values() for file, why in found.items()}:
+            document = {**document, "unreadable": [{"file": file, "why": why} for file, why in bad.items()]}
         shown = json.dumps(jsonable(document), indent=2) if self.as_json else text
         taken = click.get_current_context().meta.get(_STDOUT)
-        click.echo(shown.replace(str(taken), "-") if taken else shown, err=taken is not None)
+        if shown:
+            click.echo(shown.replace(str(taken), "-") if taken else shown, err=taken is not None)
         for hint in self._hints:
             self.say(hint)
+
+    @contextmanager
+    def hearing(self) -> Iterator[None]:
+        """Remembers the pictures that cannot be read of which warnings tell; the rest being done, they are an error.
+
+        Raises:
+            LatentEditError: there were such pictures.
+        """
+        with warnings.catch_warnings():
+            warnings.simplefilter("always", UnreadablePictures)
+            show = warnings.showwarning
+
+            def hear(message: Warning | str, *rest: Any, **more: Any) -> None:
+                if isinstance(message, UnreadablePictures):
+                    _, known = self._unreadable.setdefault(message.where, (message.of, {}))
+                    if known.keys() >= message.why.keys():
+                        return  # the folder is read once more
+                    known.update(message.why)
+                show(message, *rest, **more)
+
+            warnings.showwarning = hear
+            yield
+        if self._unreadable:
+            every = {file: why for _, found in self._unreadable.values() for file, why in found.items()}
+            raise LatentEditError(
+                f"{unreadable(every, sum(of for of, _ in self._unreadable.values()))}; all else is done"
+            )
 
     def progress(self, what: str) -> Callable[[int, int], None] | None:
         """A progress callback that shows rate and time left, or None when quiet."""
@@ -170,7 +211,8 @@ def common(command: Callable[..., Any]) -> Callable[..., Any]:
         context = Context(device, dtype, batch_size, threads, as_json, quiet)
         try:
             context.prepare()
-            return command(context, **rest)
+            with context.hearing():
+                return command(context, **rest)
         except KeyboardInterrupt:
             raise Interrupted(context.kept()) from None
 

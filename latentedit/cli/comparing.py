@@ -105,7 +105,7 @@ def compare(
             bars.setdefault(name, Progress(name))(done, total)
 
     check_editors(g, editors)
-    pictured = Contents.find(g, folder) if folder is not None else None
+    pictured = Contents.find(g, folder).readable(n) if folder is not None else None
     say_few(context, n, len(pictured) if pictured else 0)
     measured = Faces(seeds=range(seed, seed + n), content=pictured)
     own, missing = draw_for(

@@ -100,7 +100,7 @@ class AskedSubject:
         generator, editor, where = opened.generator, opened.editor, opened.where
         context.say(f"edited by: {kind_of(editor)}, {where}")
         folder = self.folder or getattr(generator, "default_test_contents", None)
-        contents = None if folder is None else Contents.find(generator, folder)
+        contents = None if folder is None else Contents.find(generator, folder).readable(len(self.seeds))
         say_few(context, len(self.seeds), len(contents) if contents else 0)
         edits = opened.edits(self.edits, context, default=editor.tags if default is None else default)
         faces = Faces(seeds=self.seeds, content=contents)
@@ -251,14 +251,15 @@ def fid(context: Context, subject: AskedSubject, pictures: Path | None, target: 
     from latentedit.metrics.features import load_features
     from latentedit.metrics.features.base import metric_name
     from latentedit.metrics.frechet_distance import fid_difference, fid_interval, small_sample_note
-    from latentedit.pictures.images import PictureFolder
+    from latentedit.pictures.folder import PictureFolder
 
     network = load_features(features, device=context.device)
     if pictures is not None:
         if target is None:
             raise click.UsageError("PICTURES are compared with those of --target FOLDER; name it")
         found = {str(pictures): features_of_pictures(network, PictureFolder(pictures, None))}
-        real, provenance, groups = PictureFolder(target, None), {"pictures": str(pictures)}, None
+        real, groups = PictureFolder(target, None), None
+        provenance = {"pictures": str(pictures), "count": len(found[str(pictures)])}
     else:
         s = subject.load(context)
         real = PictureFolder(_target_of(s.generator, target), picture_size(s.generator))
@@ -302,7 +303,7 @@ def dfid(context: Context, subject: AskedSubject, target: Path | None, augmentat
     from latentedit.metrics.features import load_features
     from latentedit.metrics.features.base import metric_name
     from latentedit.metrics.frechet_distance import FrechetStatistics, small_sample_note
-    from latentedit.pictures.images import PictureFolder
+    from latentedit.pictures.folder import PictureFolder
 
     network, s = load_features(features, device=context.device), subject.load(context)
     folder = subject.folder or getattr(s.generator, "default_test_contents", None)
@@ -311,9 +312,10 @@ def dfid(context: Context, subject: AskedSubject, target: Path | None, augmentat
     real = PictureFolder(_target_of(s.generator, target), picture_size(s.generator))
     statistics = FrechetStatistics()
     statistics.update(features_of_pictures(network, real, progress=context.progress("real pictures")))
-    pictures = PictureFolder(folder, picture_size(s.generator))
+    sources = PictureFolder(folder, picture_size(s.generator))
+    pictures = [sources[i] for i in sources.readable(len(s.seeds))]
     result = measure(
-        s.generator, network, pictures[: len(s.seeds)], statistics,
+        s.generator, network, pictures, statistics,
         moves={ORIGINAL: lambda codes: codes} | s.moves, augmentations=augmentations, seed=s.seeds[0],
         batch_size=context.batch_size, progress=context.progress("DFID"),
     )  # fmt: skip
@@ -323,11 +325,12 @@ def dfid(context: Context, subject: AskedSubject, target: Path | None, augmentat
         difference = None if key == ORIGINAL else result.difference(key, ORIGINAL)
         numbers[key] = {"estimate": value, "difference": difference}
         rows.append([key, format(value, ".2f"), "" if difference is None else format(difference, "+.2f")])
-    note = small_sample_note(min(len(real), augmentations), network.dim)
+    note = small_sample_note(min(statistics.count, augmentations), network.dim)
     if note:
         context.say(note)
     context.result(
         {"metric": name, "network": network.id, "numbers": numbers, "augmentations": augmentations, "note": note,
+         "source_pictures": len(pictures), "targets": statistics.count,
          "provenance": provenance_of(s)},
         table(("pictures", name, f"minus {ORIGINAL}"), rows),
     )  # fmt: skip
@@ -398,9 +401,18 @@ def _folders_apart(first: Path, second: Path, network: Any) -> Any:
     import numpy as np
 
     from latentedit.metrics.perceptual import lpips as distance
-    from latentedit.pictures.images import PictureFolder
+    from latentedit.pictures.folder import PictureFolder
 
     a, b = PictureFolder(first, None), PictureFolder(second, None)
     if len(a) != len(b):
         raise LatentEditError(f"{first} has {len(a)} pictures and {second} has {len(b)}; pairs need as many in both")
-    return np.array([float(distance(x[None], y[None], network=network)) for x, y in zip(a, b, strict=True)])
+    found = []
+    for i in range(len(a)):
+        x, y = a.get(i), b.get(i)
+        if x is not None and y is not None:  # else that pair is left out
+            found.append(float(distance(x[None], y[None], network=network)))
+    for folder in (a, b):
+        folder.tell()
+    if not found:
+        raise LatentEditError(f"{first} and {second}: no pair of pictures can be read")
+    return np.array(found)

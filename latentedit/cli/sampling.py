@@ -88,8 +88,9 @@ def sample(
     }
     text = f"{samples.rows} samples in {out} ({file_size(size)})"
     if images is not None:
-        document["images"] = {"folder": str(images), "pictures": n}
-        text += f", pictures of {n} of them in {images}"
+        shown = samples.manifest.pictures_among(n)
+        document["images"] = {"folder": str(images), "pictures": shown}
+        text += f", pictures of {shown} of them in {images}"
     context.result(document, text + most_frequent(counts, "; most frequent: "))
 
 

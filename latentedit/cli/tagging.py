@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from latentedit.generators import Generator
     from latentedit.metrics import Agreement
     from latentedit.samples.store import Samples
+    from latentedit.taggers import Tagger
 
 TAGGER_HELP = "avatar, deepdanbooru:DIR, onnx:DIR, clip:DIR, csv:FILE, torch:package.module:factory"
 
@@ -38,8 +40,6 @@ def tag(
     """Tag stored SAMPLES (default: samples) with another tagger, beside those that are there; or print the tags of
     picture files or of a folder of them.
     """
-    from latentedit.samples.tagging import tag_pictures
-
     if _are_samples(what):
         if threshold is not None:
             raise LatentEditError("--threshold is for pictures; of samples, all scores are stored")
@@ -47,13 +47,44 @@ def tag(
         return
     if generator is not None or contents is not None:
         raise LatentEditError(f"--generator and --contents are for stored samples, and {what[0]} is none")
-    t = context.tagger(tagger)
+    _tag_pictures(context, what, context.tagger(tagger), threshold)
+
+
+def _tag_pictures(context: Context, what: tuple[Path, ...], tagger: Tagger, threshold: float | None) -> None:
+    """Print the tags of pictures: as text when they are known, as JSON in the end, however that comes."""
+    from latentedit.samples.tagging import TaggedPictures, tag_pictures
+
     pictures = what[0] if len(what) == 1 else what
-    progress = context.progress("tag") if len(what) > 1 or what[0].is_dir() else None
-    tagged = tag_pictures(pictures, t, batch_size=context.batch_size, progress=progress)
-    found = {str(path): tagged.present(i, threshold=threshold) for i, path in enumerate(tagged.paths)}
-    document = {"tagger": t.id, "pictures": [{"file": file, "tags": tags} for file, tags in found.items()]}
-    context.result(document, _of_pictures(found))
+    several = len(what) > 1 or what[0].is_dir()
+    found: dict[str, dict[str, float]] = {}
+
+    def tagged(part: TaggedPictures) -> None:
+        new = {str(path): part.present(i, threshold=threshold) for i, path in enumerate(part.paths)}
+        found.update(new)
+        context.part(_of_pictures(new))
+
+    def document(**more: object) -> dict[str, object]:
+        shown = [{"file": file, "tags": tags} for file, tags in found.items()]
+        return {"tagger": tagger.id, "pictures": shown, **more}
+
+    context.kept = lambda: f"the tags of {len(found)} pictures are printed" if found else "no picture was tagged"
+    progress = context.progress("tag") if several else None
+    try:
+        tag_pictures(pictures, tagger, batch_size=context.batch_size, progress=progress, tagged=tagged)
+    except BaseException as error:
+        if found:
+            why = "interrupted" if isinstance(error, KeyboardInterrupt) else str(error)
+            context.result(document(stopped=why, missing=_others(what, found)), "")
+        raise
+    context.result(document(), "")
+
+
+def _others(what: tuple[Path, ...], found: Mapping[str, object]) -> list[str]:
+    """The pictures that were named, or are in the folder that was, and were not found."""
+    from latentedit.pictures.images import list_pictures
+
+    every = list_pictures(what[0]) if what[0].is_dir() else what
+    return [str(path) for path in every if str(path) not in found]
 
 
 def _are_samples(what: tuple[Path, ...]) -> bool:

@@ -23,7 +23,8 @@ from torch import Tensor
 from latentedit.directions.formats import read_named_codes
 from latentedit.errors import LatentEditError
 from latentedit.generators.base import Generator, content_of_label, per_slot, picture_size
-from latentedit.pictures.images import list_pictures, read_picture
+from latentedit.pictures.folder import tell_unreadable, unreadable_among
+from latentedit.pictures.images import list_pictures, read_picture, read_pixels
 from latentedit.pictures.video import is_video, split_time
 from latentedit.samples.contents import Contents, fingerprinted
 from latentedit.samples.fill import decode, draw
@@ -271,6 +272,7 @@ class PreparedFaces:
             frame = encode(read_picture(content, picture_size(self.generator))[None])[0]
             return lambda rows: frame, [content]
         found = content if isinstance(content, Contents) else Contents.find(self.generator, content)
+        found = found.readable(len(found) if self.faces.every_content else n)
         if len(found) == 1:
             return lambda rows: found(np.zeros(1, int)), [*found.paths]
         return lambda rows: found(np.arange(rows.start, rows.stop) % len(found)), [*found.paths]
@@ -287,7 +289,7 @@ def codes_of_pictures(
     Raises:
         LatentEditError: the generator cannot, or a picture cannot be read.
     """
-    files = [Path(p) for p in (list_pictures(pictures)[:count] if Path(pictures).is_dir() else [pictures])]
+    files = _readable(pictures, count) if Path(pictures).is_dir() else [Path(pictures)]
     images = torch.stack([read_picture(file, picture_size(generator)) for file in files])
     names = tuple(file.name for file in files)
     if (invert := getattr(generator, "invert", None)) is not None:
@@ -297,6 +299,21 @@ def codes_of_pictures(
     if (encode := getattr(generator, "encode", None)) is not None:
         return generator.map(encode(images)[1]), names
     raise LatentEditError(f"{generator.id} cannot read styles of pictures; it has no encoder")
+
+
+def _readable(folder: str | Path, count: int | None) -> list[Path]:
+    """The first pictures of a folder that can be read, up to so many; the others before them are told."""
+    good: list[Path] = []
+    bad: dict[Path, str] = {}
+    paths = list_pictures(folder)
+    for path in paths:
+        if count is not None and len(good) == count:
+            break
+        found = unreadable_among([path], read_pixels)
+        bad |= found
+        good += [] if found else [path]
+    tell_unreadable(str(folder), len(paths), bad, none_left=not good)
+    return good
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:

@@ -20,6 +20,7 @@ from latentedit.pictures.opening import text_in, use_picture
 from latentedit.prior.fitting import STATE as PRIOR_STATE
 from latentedit.samples.manifest import NAME as MANIFEST
 from latentedit.samples.manifest import read_manifest
+from latentedit.samples.progress import progress_of
 from latentedit.study.run import FORMAT as MEASURED
 from latentedit.study.run import RECORD
 from latentedit.taggers.training import STATE as JUDGE_STATE
@@ -80,6 +81,10 @@ def _samples(path: Path) -> tuple[str, dict[str, Any]]:
         "code": f"{manifest.dim} numbers", "truncation": manifest.truncation, "label": manifest.label,
         "contents": None if manifest.contents is None else str(manifest.contents), "pictures": manifest.images or None,
         "taggers": [f"{one.id} ({sum(s.rows for s in one.shards)} rows)" for one in manifest.taggers],
+        "failed": [
+            f"{part.name}: {rows} rows without tags: {why}"
+            for part in progress_of(path).parts for why, rows in part.failed.items()
+        ],
     }  # fmt: skip
     return "samples", _known(facts)
 

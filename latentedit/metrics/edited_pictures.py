@@ -16,6 +16,7 @@ from latentedit.editing.faces import PreparedFaces
 from latentedit.generators import Generator
 from latentedit.metrics.features.base import FeatureNetwork, features_of
 from latentedit.metrics.perceptual import diversity, embed
+from latentedit.pictures.folder import PictureFolder
 from latentedit.samples.contents import Contents
 from latentedit.samples.fill import decode
 
@@ -115,13 +116,21 @@ def diversity_of_moves(
 def features_of_pictures(
     network: FeatureNetwork, pictures: Sequence[Tensor], *, batch_size: int = 32, progress: Progress | None = None
 ) -> np.ndarray:
-    """Features (n, d) float32 of pictures, each (3, H, W) in [-1, 1], read as they are needed."""
+    """Features (n, d) float32 of pictures, each (3, H, W) in [-1, 1], read as they are needed.
+
+    Those of a :class:`PictureFolder` that cannot be read are left out, with a warning.
+    """
     found = []
+    folder = pictures if isinstance(pictures, PictureFolder) else None
+    read = pictures.__getitem__ if folder is None else folder.get
     for start in range(0, len(pictures), batch_size):
-        batch = [pictures[i] for i in range(start, min(start + batch_size, len(pictures)))]
+        every = [read(i) for i in range(start, min(start + batch_size, len(pictures)))]
+        batch = [picture for picture in every if picture is not None]
         alike = len({picture.shape for picture in batch}) == 1
         for part in [torch.stack(batch)] if alike else [picture[None] for picture in batch]:
             found.append(features_of(network, part).float().cpu().numpy())
         if progress:
-            progress(start + len(batch), len(pictures))
+            progress(start + len(every), len(pictures))
+    if folder is not None:
+        folder.tell()
     return np.concatenate(found)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import overload
 
 import numpy as np
 import torch
@@ -37,38 +35,6 @@ def list_pictures(folder: str | Path) -> list[Path]:
         but = f" but hidden ones ({hidden}), whose names begin with a dot" if hidden else ""
         raise LatentEditError(f"no picture in {str(folder)!r}{but}; it takes {', '.join(sorted(SUFFIXES))}")
     return found
-
-
-class PictureFolder(Sequence[Tensor]):
-    """The pictures of a folder in name order, each read when it is asked for, in [-1, 1].
-
-    Args:
-        folder: of pictures; subfolders are not entered.
-        size: side of the square that is read, or height and width; None: as it is, (3, H, W).
-
-    Raises:
-        LatentEditError: no such folder, or no picture in it.
-    """
-
-    def __init__(self, folder: str | Path, size: int | tuple[int, int] | None) -> None:
-        self.paths, self.size = list_pictures(folder), size
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    @overload
-    def __getitem__(self, index: int) -> Tensor: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> list[Tensor]: ...
-
-    def __getitem__(self, index: int | slice) -> Tensor | list[Tensor]:
-        if isinstance(index, slice):
-            return [self._read(path) for path in self.paths[index]]
-        return self._read(self.paths[index])
-
-    def _read(self, path: Path) -> Tensor:
-        return read_pixels(path).float() / 127.5 - 1 if self.size is None else read_picture(path, self.size)
 
 
 def read_picture(path: str | Path, size: int | tuple[int, int]) -> Tensor:

@@ -75,16 +75,16 @@ def _told(path: str | Path) -> Iterator[None]:
     except MemoryError:
         raise
     except FileNotFoundError as error:
-        raise UnreadablePictureError(path, f"no picture at {str(path)!r}: there is no such file") from error
+        why = "there is no such file"
+        raise UnreadablePictureError(path, f"no picture at {str(path)!r}: {why}", why) from error
     except Image.DecompressionBombError as error:
         most = 2 * (Image.MAX_IMAGE_PIXELS or 0)
-        raise UnreadablePictureError(
-            path,
-            f"{str(path)!r} has too many pixels; up to {most:,} are read, such as {math.isqrt(most):,} x "
-            f"{math.isqrt(most):,}: make it smaller",
-        ) from error
+        side = f"{math.isqrt(most):,}"
+        why = f"too many pixels; up to {most:,} are read, such as {side} x {side}: make it smaller"
+        raise UnreadablePictureError(path, f"{str(path)!r} has {why}", why) from error
     except Exception as error:
-        raise UnreadablePictureError(path, f"cannot read {str(path)!r} as a picture: {_reason(path, error)}") from error
+        why = _reason(path, error)
+        raise UnreadablePictureError(path, f"cannot read {str(path)!r} as a picture: {why}", why) from error
 
 
 def _reason(path: str | Path, error: Exception) -> str:

@@ -54,9 +54,12 @@ def tagger_has_changed(
     then, now = record.shards[number].dtype, str(getattr(generator, "dtype", "")).removeprefix("torch.")
     if then and now and then != now:
         return False  # the pictures are others by a little, and the tagger's scores with them
-    rows = min(ROWS, record.shards[number].rows)
-    seeds = samples.manifest.seeds(number, rows)
-    stored = samples.read_tags(record, number, tagger.tags).dense(slice(0, rows), len(tagger.tags))
+    seeds = samples.manifest.seeds(number, record.shards[number].rows)
+    rows = np.flatnonzero(samples.manifest.has_picture(seeds))[:ROWS]
+    if not len(rows):
+        return False
+    seeds, sparse = seeds[rows], samples.read_tags(record, number, tagger.tags)
+    stored = sparse.dense(slice(0, int(rows[-1]) + 1), len(tagger.tags))[rows]
     pictures = pictures_of(samples, generator, seeds.tolist(), contents=contents)
     prepare, predict = halves(tagger)
     scores = checked_scores(tagger, predict(prepare(pictures)), [f"seed {seed}" for seed in seeds])

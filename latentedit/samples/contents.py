@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,11 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from latentedit.errors import DamagedFileError, LatentEditError, MismatchError
+from latentedit.errors import DamagedFileError, LatentEditError, MismatchError, UnreadablePictureError
 from latentedit.files import sha256_of
 from latentedit.generators.base import Generator, picture_size
+from latentedit.pictures.folder import tell_unreadable, unreadable_among
 from latentedit.pictures.images import list_pictures, read_picture
-from latentedit.samples.manifest import ContentSource
+from latentedit.samples.manifest import UNREADABLE, ContentSource, unreadable_mark
 from latentedit.shipped import SHIPPED, recorded, recorded_places
 
 _CACHE_BYTES = 1 << 30
@@ -37,7 +38,8 @@ class Contents:
                 f"{generator.id} takes no content (it has no encode); leave contents out (--contents)"
             )
         self.source, self.paths = source, tuple(paths)
-        self._encode, self._size = encode, picture_size(generator)
+        self._generator, self._encode, self._size = generator, encode, picture_size(generator)
+        self._problems: dict[int, str | None] = {}
         self._encoded: dict[int, Tensor] = {}
 
     @classmethod
@@ -61,7 +63,7 @@ class Contents:
             twice = next(p for i, p in enumerate(paths) if p in paths[:i])
             raise LatentEditError(f"content picture {twice} is given twice; give each once")
         ordered = sorted(names.items())
-        source = ContentSource(recorded(folder), tuple(fingerprinted(name, path) for name, path in ordered))
+        source = ContentSource(recorded(folder), tuple(_mark(name, path) for name, path in ordered))
         return cls(generator, source, [path for _, path in ordered])
 
     @classmethod
@@ -80,12 +82,15 @@ class Contents:
             DamagedFileError: one is missing.
             MismatchError: one was changed.
         """
-        names = [known.rpartition("#")[0] for known in source.pictures]
+        names, good = [known.rpartition("#")[0] for known in source.pictures], source.readable
         places = _places(source, samples) if moved is None else [Path(moved)]
-        folder = next((place for place in places if all((place / name).is_file() for name in names)), places[0])
+        folder = next((place for place in places if _holds(place, names, good)), places[0])
         paths = []
-        for name, known in zip(names, source.pictures, strict=True):
+        for name, known, is_good in zip(names, source.pictures, good, strict=True):
             path = folder / name
+            paths.append(path)
+            if not is_good:
+                continue
             if not path.is_file():
                 raise DamagedFileError(
                     f"content picture {path} is missing; name the folder where those of {samples} are now (--contents)"
@@ -95,7 +100,6 @@ class Contents:
                     f"content picture {path} was changed since the run was sampled; "
                     "put the old one back, or sample again"
                 )
-            paths.append(path)
         return cls(generator, source, paths)
 
     def seen_from(self, samples: str | Path) -> ContentSource:
@@ -111,14 +115,66 @@ class Contents:
     def __len__(self) -> int:
         return len(self.paths)
 
-    def check(self, indices: np.ndarray) -> None:
-        """Read the pictures of these indices, so that a bad one is found before the work.
+    def mark_unreadable(self, indices: Set[int], *, known: Set[str] = frozenset()) -> None:
+        """Mark those of some pictures that cannot be read, which keep their places, in the source; with a warning.
+
+        Args:
+            indices: of the pictures to read.
+            known: marks of pictures that rows of a run took. Those are not read again; and one that could not be read
+                when its rows were sampled stays so for that run, whatever became of it.
 
         Raises:
-            LatentEditError: one cannot be read.
+            LatentEditError: none of them can be read.
         """
-        for index in np.unique(indices):
-            read_picture(self.paths[index], self._size)
+        marks, lost = list(self.source.pictures), {}
+        for i in sorted(indices):
+            unreadable = unreadable_mark(marks[i])
+            if unreadable in known or (marks[i] not in known and self._problem(i) is not None):
+                marks[i], lost[self.paths[i]] = unreadable, self._why(i)
+        if len(self) == 1 and lost:
+            read_picture(self.paths[0], self._size)  # or this is its own error
+        self._tell(lost, len(indices), "they keep their places, and their samples have neither pictures nor tags")
+        self.source = replace(self.source, pictures=tuple(marks))
+
+    def readable(self, count: int) -> Contents:
+        """Without those that cannot be read, as far as the first ``count`` that can; one alone is taken as it is.
+
+        Raises:
+            LatentEditError: none can be read.
+        """
+        if len(self) == 1:
+            return self
+        kept: list[int] = []
+        lost: dict[Path, str] = {}
+        for i in range(len(self)):
+            if len(kept) < count and (why := self._problem(i)) is not None:
+                lost[self.paths[i]] = why
+            else:
+                kept.append(i)
+        if not lost:
+            return self
+        self._tell(lost, len(self), "they are left out")
+        source = replace(self.source, pictures=tuple(self.source.pictures[i] for i in kept))
+        return Contents(self._generator, source, [self.paths[i] for i in kept])
+
+    def statuses(self, indices: np.ndarray) -> list[str | None]:
+        """Why rows of these contents (n,) have no picture; None of those that have one."""
+        good = self.source.readable
+        return [None if good[i] else f"content {self.paths[i].name}: {self._why(int(i))}" for i in indices]
+
+    def _problem(self, index: int) -> str | None:
+        """Why a picture cannot be read, None where it can; it is read once."""
+        if index not in self._problems:
+            path = self.paths[index]
+            self._problems[index] = unreadable_among([path], lambda path: read_picture(path, self._size)).get(path)
+        return self._problems[index]
+
+    def _why(self, index: int) -> str:
+        """Why a picture that is marked could not be read."""
+        return self._problem(index) or "it could not be read when its samples were made; sample into another folder"
+
+    def _tell(self, lost: Mapping[Path, str], of: int, then: str) -> None:
+        tell_unreadable(self.source.folder, of, lost, none_left=len(lost) == of, then=then)
 
     def __call__(self, indices: np.ndarray) -> Tensor:
         """Content (n, ...) of indices (n,)."""
@@ -143,18 +199,31 @@ def fingerprinted(name: str, path: Path) -> str:
     """``name#`` and 12 hexadecimal digits of the sha256 of a file's bytes.
 
     Raises:
-        LatentEditError: it cannot be read.
+        UnreadablePictureError: it cannot be read.
     """
     try:
         return f"{name}#{sha256_of(path)[:12]}"
     except OSError as error:
-        raise LatentEditError(f"cannot read content picture {path}: {error.strerror}") from error
+        why = error.strerror or str(error)
+        raise UnreadablePictureError(path, f"cannot read content picture {path}: {why}", why) from error
+
+
+def _mark(name: str, path: Path) -> str:
+    """The fingerprint, or that there is none."""
+    try:
+        return fingerprinted(name, path)
+    except UnreadablePictureError:
+        return name + UNREADABLE
 
 
 def _places(source: ContentSource, samples: Path) -> list[Path]:
     """Where a run's content pictures may be, the likeliest first."""
     near = [] if source.beside is None else [samples / source.beside]
     return [*recorded_places(source.folder), *near] or [Path(source.folder)]
+
+
+def _holds(place: Path, names: Sequence[str], wanted: np.ndarray) -> bool:
+    return all((place / name).is_file() for name, one in zip(names, wanted, strict=True) if one)
 
 
 def _absolute(path: str | Path) -> Path:

@@ -61,12 +61,17 @@ class Job:
 
 @dataclass(frozen=True)
 class _Decoded:
-    """A batch of rows: seeds (n,), codes (n, dim), and where they are wanted, prepared pictures and PNG files."""
+    """A batch of rows: seeds (n,), codes (n, dim), and where they are wanted, prepared pictures and PNG files.
+
+    Rows whose content could not be read have no picture: they are not among the prepared ones, their file is None.
+    """
 
     seeds: np.ndarray
     codes: Tensor
     prepared: Any
-    images: list[bytes]
+    images: list[bytes | None]
+    status: Sequence[str | None]
+    """Why each row (n,) has no picture; None where it has one."""
 
 
 def missing_steps(writer: Writer, n: int, tagger: Tagger | None) -> list[Step]:
@@ -90,11 +95,6 @@ def fill(writer: Writer, job: Job, n: int) -> None:
     """Bring a run to n rows, scored by the tagger: every check first, then shard by shard what it lacks."""
     manifest, tagger = writer.manifest, job.tagger
     steps = missing_steps(writer, n, tagger)
-    if job.contents is not None:
-        for step in steps:
-            indices = manifest.content_indices(manifest.seeds(step.number, step.rows))
-            assert indices is not None
-            job.contents.check(indices)
     if tagger is not None:
         if (check_rows := getattr(tagger, "check_rows", None)) is not None:
             seeds = manifest.seed + np.arange(n)
@@ -110,10 +110,12 @@ def fill(writer: Writer, job: Job, n: int) -> None:
     report(done, n)
     for step in steps:
         codes, scores, images = [], [], []
+        status: list[str | None] = []
         for batch, scored in _score(writer, job, step):
             codes.append(batch.codes.numpy())
             scores += [scored] if scored is not None else []
             images += batch.images
+            status += batch.status
             done += len(batch.codes)
             report(done, n)
         writer.write_shard(
@@ -122,6 +124,7 @@ def fill(writer: Writer, job: Job, n: int) -> None:
             images=images if manifest.images else None,
             tagger_id=tagger.id if tagger else None,
             scores=np.concatenate(scores) if scores else None,
+            status=status,
             place=place,
         )
 
@@ -170,7 +173,11 @@ def _score(writer: Writer, job: Job, step: Step) -> Iterator[tuple[_Decoded, np.
         return
     prepare, predict = halves(tagger)
     for batch in feed(_decode(writer, job, step, prepare), tagger):
-        yield batch, checked_scores(tagger, predict(batch.prepared), row_names(batch.seeds))
+        good = np.array([why is None for why in batch.status])
+        scores = np.full((len(good), len(tagger.tags)), np.nan, np.float32)
+        if good.any():
+            scores[good] = checked_scores(tagger, predict(batch.prepared), row_names(batch.seeds[good]))
+        yield batch, scores
 
 
 @torch.no_grad()
@@ -186,14 +193,23 @@ def _decode(writer: Writer, job: Job, step: Step, prepare: Callable[[Tensor], An
             codes = draw(job.generator, seeds[rows], label=manifest.label, truncation=manifest.truncation)
         else:
             codes = torch.from_numpy(stored[rows].copy())
-        prepared, images = None, []
-        if prepare is not None or keep:
-            pictures = decode_rows(job.generator, manifest, job.contents, seeds[rows], codes)
+        status = _statuses(manifest, job.contents, seeds[rows])
+        good = np.flatnonzero([why is None for why in status])
+        prepared, images = None, list[bytes | None]([None] * len(status) if keep else [])
+        if len(good) and (prepare is not None or keep):
+            pictures = decode_rows(job.generator, manifest, job.contents, seeds[rows][good], codes[good])
             prepared = prepare(pictures) if prepare is not None else None
-            images = [png(pixels) for pixels in to_uint8(pictures)] if keep else []
+            for i, pixels in zip(good, to_uint8(pictures) if keep else (), strict=False):
+                images[i] = png(pixels)
             if job.files is not None:
-                job.files.write(seeds[rows], to_uint8(pictures))
-        yield _Decoded(seeds[rows], codes, prepared, images)
+                job.files.write(seeds[rows][good], to_uint8(pictures))
+        yield _Decoded(seeds[rows], codes, prepared, images, status)
+
+
+def _statuses(manifest: Manifest, contents: Contents | None, seeds: np.ndarray) -> list[str | None]:
+    """Why rows have no picture, None of those that have one."""
+    indices = manifest.content_indices(seeds)
+    return [None] * len(seeds) if contents is None or indices is None else contents.statuses(indices)
 
 
 def decode_rows(
@@ -214,7 +230,7 @@ def decode_rows(
 def write_pictures(samples: Samples, job: Job, files: PictureFiles) -> None:
     """Decode and write the pictures of a run that are not there yet; ``job.progress`` counts them all."""
     report, manifest = job.progress or (lambda done, total: None), samples.manifest
-    report(len(files.there), files.n)
+    report(len(files.there), files.wanted)
     for number, shard in enumerate(manifest.shards):
         seeds = manifest.seeds(number, shard.rows)
         lacking = np.flatnonzero(files.lacks(seeds))
@@ -224,7 +240,7 @@ def write_pictures(samples: Samples, job: Job, files: PictureFiles) -> None:
             rows = lacking[start : start + job.batch_size]
             pictures = decode_rows(job.generator, manifest, job.contents, seeds[rows], torch.from_numpy(codes[rows]))
             files.write(seeds[rows], to_uint8(pictures))
-            report(len(files.there), files.n)
+            report(len(files.there), files.wanted)
 
 
 @torch.no_grad()
@@ -308,6 +324,11 @@ def pictures_of(
     if not len(rows) or rows.min() < 0 or rows.max() >= samples.rows:
         last = manifest.seed + samples.rows - 1
         raise LatentEditError(f"{samples.path} holds seeds {manifest.seed} ... {last}; got {list(seeds)[:8]}")
+    if not (there := manifest.has_picture(manifest.seed + rows)).all():
+        raise LatentEditError(
+            f"seed {manifest.seed + rows[there.argmin()]} of {samples.path} has no picture: its content could not be "
+            "read when it was sampled; choose another seed, or sample into another folder"
+        )
     shards = rows // manifest.shard_size
     codes = np.zeros((len(rows), samples.dim), np.float32)
     for number in np.unique(shards):

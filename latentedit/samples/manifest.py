@@ -16,6 +16,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,8 @@ from latentedit.files import atomic_write, read_text
 
 SCHEMA_VERSION = 2
 NAME = "manifest.json"
+UNREADABLE = "#unreadable"
+"""Ends the mark of a content picture that could not be read."""
 
 
 @dataclass(frozen=True)
@@ -66,9 +69,15 @@ class ContentSource:
     folder: str
     """Where they were, or ``shipped:`` and the name of a folder that ships."""
     pictures: tuple[str, ...]
-    """``relative name#12 hex of the sha256 of its bytes``, in name order."""
+    """``relative name#12 hex of the sha256 of its bytes``, in name order; ``#unreadable`` of one that could not be read
+    when its rows were sampled. Such a one keeps its place, and its rows have neither picture nor tags."""
     beside: str | None = None
     """The folder as seen from that of the samples; None where it ships, or that is not known."""
+
+    @cached_property
+    def readable(self) -> np.ndarray:
+        """Which of the pictures could be read, (m,) bool."""
+        return np.array([not mark.endswith(UNREADABLE) for mark in self.pictures])
 
     def __str__(self) -> str:
         digest = hashlib.sha256("\n".join(self.pictures).encode()).hexdigest()[:12]
@@ -116,6 +125,29 @@ class Manifest:
             return None
         return seeds // self.styles_per_content % len(self.contents.pictures)
 
+    def contents_taken(self) -> set[int]:
+        """Indices of the content pictures that rows have."""
+        indices = self.content_indices(self.seed + np.arange(min(self.rows, self._period)))
+        return set() if indices is None else set(np.unique(indices).tolist())
+
+    @property
+    def _period(self) -> int:
+        """Rows after which contents come again."""
+        return self.styles_per_content * (1 if self.contents is None else len(self.contents.pictures))
+
+    def pictures_among(self, n: int) -> int:
+        """How many of the first n rows have a picture."""
+        period = self._period
+        whole = self.has_picture(self.seed + np.arange(min(n, period)))
+        return int(whole.sum()) * max(n // period, 1) + int(whole[: n % period].sum()) * (n > period)
+
+    def has_picture(self, seeds: Sequence[int] | np.ndarray) -> np.ndarray:
+        """Which seeds (n,) have a picture, (n,) bool: all but those whose content could not be read."""
+        indices = self.content_indices(np.asarray(seeds))
+        if indices is None or self.contents is None:
+            return np.ones(len(seeds), bool)
+        return self.contents.readable[indices]
+
     def tagger(self, name: str) -> TaggerRecord:
         """The tagger of that id, or the last one of that name.
 
@@ -143,13 +175,32 @@ class Manifest:
             fields.append("styles_per_content")
         for name in fields:
             there, here = getattr(self, name), getattr(wanted, name)
-            if isinstance(there, ContentSource) and isinstance(here, ContentSource) and there.pictures == here.pictures:
+            if isinstance(there, ContentSource) and isinstance(here, ContentSource) and self._are_contents(here):
                 continue  # the same pictures may lie elsewhere by now
             if there != here:
                 raise MismatchError(
                     f"{path} holds another run: its {name} is {there}, this one's is {here}; "
                     "choose another folder, or delete it"
                 )
+
+    def _are_contents(self, here: ContentSource) -> bool:
+        """Whether pictures are those of this run; one that no row has taken yet may have turned out unreadable."""
+        assert self.contents is not None
+        there, now = self.contents.pictures, here.pictures
+        differ = [i for i, mark in enumerate(there) if i >= len(now) or mark != now[i]]
+        if not differ or len(there) != len(now):
+            return there == now
+        lost = [unreadable_mark(there[i]) for i in differ]
+        if any(
+            one not in (there[i], now[i]) or one != unreadable_mark(now[i]) for i, one in zip(differ, lost, strict=True)
+        ):
+            return False
+        return not set(differ) & self.contents_taken()
+
+
+def unreadable_mark(mark: str) -> str:
+    """What a manifest calls a picture, of any mark, that cannot be read."""
+    return mark.rpartition("#")[0] + UNREADABLE
 
 
 def tagger_folder(tagger_id: str, taken: Sequence[str]) -> str:

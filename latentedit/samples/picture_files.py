@@ -32,6 +32,7 @@ class PictureFiles:
 
     Attributes:
         there: seeds whose picture is there.
+        wanted: how many rows have one: all whose content could be read.
 
     Raises:
         LatentEditError: a picture of such a name is of something else, or the folder is a file.
@@ -43,6 +44,7 @@ class PictureFiles:
             raise LatentEditError(f"{folder} is a file; name a folder for the pictures")
         remove_temporary_files(self.folder, "*.png")
         self.there = set(self._checked())
+        self.wanted = manifest.pictures_among(n)
 
     def _checked(self) -> Iterator[int]:
         seeds = range(self.manifest.seed, self.manifest.seed + self.n)
@@ -57,11 +59,11 @@ class PictureFiles:
     @property
     def missing(self) -> int:
         """How many pictures are still to be written."""
-        return self.n - len(self.there)
+        return self.wanted - len(self.there)
 
     def lacks(self, seeds: np.ndarray) -> np.ndarray:
         """Whether the picture of each seed (k,) is wanted and not there, (k,) bool."""
-        wanted = seeds < self.manifest.seed + self.n
+        wanted = (seeds < self.manifest.seed + self.n) & self.manifest.has_picture(seeds)
         return wanted & ~np.isin(seeds, list(self.there))
 
     def write(self, seeds: np.ndarray, pixels: np.ndarray) -> None:

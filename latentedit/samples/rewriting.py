@@ -44,7 +44,8 @@ def rewrite_tags(
         place = tags_path(samples.path, record.folder, number)
         if place.exists():
             scores = samples.read_tags(record, number, tags).dense(slice(0, shard.rows), len(tags))
-            table = tags_table(samples.manifest.seeds(number, shard.rows), scores, tags, limits)
+            status = samples.read_status(record, number)
+            table = tags_table(samples.manifest.seeds(number, shard.rows), scores, tags, limits, status)
             shards[number] = write_table(waiting / place.name, table)
     name = vocabulary_path(samples.path, new).name
     vocabulary = write_table(waiting / name, vocabulary_table(tags, thresholds))

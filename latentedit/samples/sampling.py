@@ -30,7 +30,7 @@ from latentedit.samples.changed import tagger_has_changed
 from latentedit.samples.contents import Contents
 from latentedit.samples.expected import Expected, expect
 from latentedit.samples.fill import Job, Progress, check_tagger, fill, write_pictures
-from latentedit.samples.manifest import Manifest
+from latentedit.samples.manifest import NAME, Manifest, read_manifest
 from latentedit.samples.picture_files import PictureFiles
 from latentedit.samples.store import Samples, open_samples
 from latentedit.samples.writer import open_writer
@@ -109,6 +109,10 @@ def sample(
     if contents is None:
         contents = getattr(generator, "default_contents", None)
     pictures = None if contents is None else Contents.find(generator, contents)
+    if pictures is not None:
+        period = styles_per_content * len(pictures)
+        taken = np.arange(seed, seed + min(n, period)) // styles_per_content % len(pictures)
+        pictures.mark_unreadable(set(taken.tolist()), known=_contents_taken(Path(out)))
     wanted = Manifest(
         generator_id=generator.id,
         generator_probe=probe_of(generator),
@@ -142,6 +146,14 @@ def sample(
         if files is not None and files.missing:
             write_pictures(stored, replace(job, progress=images_progress), files)
     return stored
+
+
+def _contents_taken(out: Path) -> set[str]:
+    """Marks of the content pictures that the rows of a run took, if there is a run."""
+    there = read_manifest(out) if (out / NAME).exists() else None
+    if there is None or there.contents is None:
+        return set()
+    return {there.contents.pictures[i] for i in there.contents_taken()}
 
 
 def _check_code(stored: Samples, generator: Generator, tagger: Tagger | None) -> None:

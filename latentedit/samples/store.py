@@ -224,11 +224,20 @@ class Samples:
             DamagedFileError: a file does not fit the manifest.
         """
         record, counts = self._tagger(tagger), Counter[str]()
-        for number, shard in enumerate(record.shards):
-            table = self._table(tags_path(self.path, record.folder, number), shard, ["seed"], ["status"])
-            if "status" in table.column_names:
-                counts.update(reason for reason in table["status"].to_pylist() if reason is not None)
+        for number in range(len(record.shards)):
+            counts.update(reason for reason in self.read_status(record, number) if reason is not None)
         return dict(counts.most_common())
+
+    def read_status(self, record: TaggerRecord, number: int) -> list[str | None]:
+        """Why rows of one shard of a tagger have no labels, None where that is no failure; [] in earlier versions.
+
+        Raises:
+            DamagedFileError: the file does not fit the manifest.
+        """
+        path = tags_path(self.path, record.folder, number)
+        table = self._table(path, record.shards[number], ["seed"], ["status"])
+        found: list[str | None] = table["status"].to_pylist() if "status" in table.column_names else []
+        return found
 
     def _iter_tags(self, tagger: str | None) -> Iterator[SparseScores]:
         record, tags = self._complete(tagger), self.tags(tagger)

@@ -107,8 +107,10 @@ def _beyond(numbers: pa.Array, width: int) -> bool:
     return bool(len(numbers)) and pc.max(numbers).as_py() >= width
 
 
-def codes_table(manifest: Manifest, seeds: np.ndarray, codes: np.ndarray, images: Sequence[bytes] | None) -> pa.Table:
-    """A code shard: codes (rows, d) of seeds (rows,), and their PNG files where these are kept."""
+def codes_table(
+    manifest: Manifest, seeds: np.ndarray, codes: np.ndarray, images: Sequence[bytes | None] | None
+) -> pa.Table:
+    """A code shard: codes (rows, d) of seeds (rows,), and where these are kept, their PNG files, None of no picture."""
     n, d = codes.shape
     indices, source = manifest.content_indices(seeds), manifest.contents
     contents = [None] * n if indices is None or source is None else [source.pictures[i] for i in indices]
@@ -122,13 +124,17 @@ def codes_table(manifest: Manifest, seeds: np.ndarray, codes: np.ndarray, images
     if images is None:
         return pa.table(columns)
     names = [f"{seed}.png" for seed in seeds]
-    columns["image"] = pa.StructArray.from_arrays([pa.array(images, pa.binary()), pa.array(names)], ["bytes", "path"])
+    parts = [pa.array(images, pa.binary()), pa.array(names)]
+    lacking = pa.array([image is None for image in images])
+    columns["image"] = pa.StructArray.from_arrays(parts, ["bytes", "path"], mask=lacking)
     # datasets shows a column as pictures when this key says so.
     features = {"info": {"features": {"image": {"_type": "Image"}}}}
     return pa.table(columns).replace_schema_metadata({"huggingface": json.dumps(features)})
 
 
-def tags_table(seeds: np.ndarray, scores: np.ndarray, tags: Sequence[str], limits: np.ndarray) -> pa.Table:
+def tags_table(
+    seeds: np.ndarray, scores: np.ndarray, tags: Sequence[str], limits: np.ndarray, status: Sequence[str | None] = ()
+) -> pa.Table:
     """A tag shard of scores (rows, tags) in [0, 1], NaN where there is no label; a row of NaN has no labels at all.
 
     Args:
@@ -136,11 +142,13 @@ def tags_table(seeds: np.ndarray, scores: np.ndarray, tags: Sequence[str], limit
         scores: (rows, tags) float32.
         tags: their names.
         limits: (tags,) score from which each is present, rounded to float16 as the scores are.
+        status: (rows,) why a row without labels has none, None where that is no failure; of all rows when empty.
     """
     rounded = scores.astype(np.float16)
     unlabelled = np.isnan(scores).all(1)
     unknown = np.isnan(scores) & ~unlabelled[:, None]
     kept = (scores > SCORE_FLOOR) | unknown
+    why = [reason if lacks else None for reason, lacks in zip(status, unlabelled, strict=bool(status))]
     values = pa.array(rounded[kept], mask=unknown[kept])
     return pa.table(
         {
@@ -148,7 +156,7 @@ def tags_table(seeds: np.ndarray, scores: np.ndarray, tags: Sequence[str], limit
             "tag": _lists(kept, _names(kept, tags), unlabelled),
             "score": _lists(kept, values, unlabelled),
             "present": _lists(there := rounded >= limits, _names(there, tags), unlabelled),
-            "status": pa.nulls(len(seeds), pa.string()),
+            "status": pa.array(why if status else [None] * len(seeds), pa.string()),
         }
     )
 

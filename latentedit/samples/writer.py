@@ -120,15 +120,16 @@ class Writer:
         number: int,
         *,
         codes: np.ndarray | None = None,
-        images: Sequence[bytes] | None = None,
+        images: Sequence[bytes | None] | None = None,
         tagger_id: str | None = None,
         scores: np.ndarray | None = None,
+        status: Sequence[str | None] = (),
         place: Place = (None, None),
     ) -> None:
         """Store codes (rows, d) with their PNG images, scores (rows, tags) of a tagger, or both, as one shard.
 
-        Scores are NaN where there is no label: of a row, or of some tags of a row. The place is the device and dtype
-        that pictures were decoded with.
+        Scores are NaN where there is no label: of a row, whose status may say why, or of some tags of a row. The place
+        is the device and dtype that pictures were decoded with.
 
         A shard of another length is replaced; what belonged to it goes first.
 
@@ -148,7 +149,7 @@ class Writer:
             tagger = manifest.tagger(tagger_id)
             stored = Samples(self.path, manifest)
             seeds = manifest.seeds(number, len(scores))
-            table = tags_table(seeds, scores, stored.tags(tagger.id), stored.thresholds(tagger.id))
+            table = tags_table(seeds, scores, stored.tags(tagger.id), stored.thresholds(tagger.id), status)
             record = _at(write_table(tags_path(self.path, tagger.folder, number), table), place)
             tagger = replace(tagger, shards=_put(tagger.shards, number, record))
             taggers = tuple(tagger if t.id == tagger_id else t for t in manifest.taggers)

@@ -45,7 +45,7 @@ from latentedit.metrics.frechet_distance import FrechetStatistics
 from latentedit.metrics.judges import choose_judge
 from latentedit.metrics.rescoring import Rescoring, rescore
 from latentedit.metrics.scoring import along
-from latentedit.pictures.images import PictureFolder
+from latentedit.pictures.folder import PictureFolder
 from latentedit.prior.prior import Prior
 from latentedit.samples.contents import Contents
 from latentedit.samples.sampling import sample
@@ -151,7 +151,10 @@ class Study:
         }
         self.networks = {use: load_features(name, device=device) for use, name in wanted.items() if name}
         translates = hasattr(self.generator, "encode")
-        self.test = Contents.find(self.generator, protocol.test) if protocol.test and translates else None
+        self.test = None
+        if protocol.test and translates:
+            found = Contents.find(self.generator, protocol.test)
+            self.test = found.readable(len(found))
         if "dfid" in protocol.metrics and self.test is None:
             raise LatentEditError(
                 f"dfid asks for an image-to-image generator and test pictures; {protocol.generator} "
@@ -401,9 +404,9 @@ class Study:
         pictures = PictureFolder(p.test, picture_size(self.generator))
         statistics = FrechetStatistics()
         statistics.update(targets)
-        count, copies = min(p.sizes.dfid_pictures, len(pictures)), p.sizes.dfid_augmentations
+        sources, copies = pictures.readable(p.sizes.dfid_pictures), p.sizes.dfid_augmentations
         rows: list[Arrays] = []
-        for i in range(count):
+        for done, i in enumerate(sources, 1):
             settings = self._settings(
                 moves=self._recipe("dfid", banks), features=network.id, augmentations=copies, picture=i,
                 target=hashlib.sha256(targets.tobytes()).hexdigest()[:12],
@@ -417,7 +420,7 @@ class Study:
                 return {name: np.array([value]) for name, value in found.items()}
 
             rows.append(self._kept(f"dfid-{i:03d}", settings, compute))
-            self._during("DFID pictures")(i + 1, count)
+            self._during("DFID pictures")(done, len(sources))
         return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
 
     def _diversity(self, banks: Mapping[str, EditorFile]) -> Arrays:

@@ -22,6 +22,7 @@ from latentedit import __version__
 from latentedit.checkpoints.checkpoint import read_checkpoint
 from latentedit.errors import DamagedFileError, LatentEditError, UnknownNameError
 from latentedit.files import sha256_of
+from latentedit.pictures.folder import tell_unreadable, unreadable_among
 from latentedit.pictures.images import list_pictures, read_pixels
 from latentedit.taggers.judge import FORMAT, SCHEMA, Judge, normalised, read_judge, resized
 from latentedit.taggers.labels import read_named_labels
@@ -189,6 +190,10 @@ def read_labelled(folder: Path, table: Path, size: int, *, tags: Sequence[str] |
     for tag in tags or ():
         if tag not in known:
             raise UnknownNameError("label", tag, known)
+    found = len(names)
+    pictures = _read(folder, [paths[name] for name in names], size)
+    if len(pictures) < len(names):
+        names = [name for name in names if paths[name] in pictures]
     scores = np.stack([rows[name] for name in names])  # (n, k)
     labelled = ~np.isnan(scores)
     values = np.where(labelled, scores >= 0.5, np.nan)
@@ -200,17 +205,26 @@ def read_labelled(folder: Path, table: Path, size: int, *, tags: Sequence[str] |
     if partial := [f"{known[i]} {labelled[:, i].sum()}" for i in kept if not labelled[:, i].all()]:
         more = f" and {len(partial) - 5} more tags" if len(partial) > 5 else ""
         warnings.warn(f"labelled on some of {len(names)} pictures: {', '.join(partial[:5])}{more}", stacklevel=3)
-    pictures = []
-    for name in names:
-        whole = read_pixels(paths[name])
+    return LabelledPictures(
+        torch.stack([pictures[paths[name]] for name in names]), torch.from_numpy(values[:, kept].astype(np.float32)),
+        tuple(known[i] for i in kept), len(paths) - found, len(rows) - found, dropped,
+    )  # fmt: skip
+
+
+def _read(folder: Path, paths: Sequence[Path], size: int) -> dict[Path, Tensor]:
+    """The middle squares of pictures, (3, size, size) uint8; of those that can be read, the others are told."""
+    found: dict[Path, Tensor] = {}
+
+    def read(path: Path) -> None:
+        whole = read_pixels(path)
         side = min(whole.shape[1:])
         top, left = (whole.shape[1] - side) // 2, (whole.shape[2] - side) // 2
         small = resized(whole[None, :, top : top + side, left : left + side], size)
-        pictures.append((small * 255).round().to(torch.uint8)[0])
-    return LabelledPictures(
-        torch.stack(pictures), torch.from_numpy(values[:, kept].astype(np.float32)), tuple(known[i] for i in kept),
-        len(paths) - len(names), len(rows) - len(names), dropped,
-    )  # fmt: skip
+        found[path] = (small * 255).round().to(torch.uint8)[0]
+
+    bad = unreadable_among(paths, read)
+    tell_unreadable(str(folder), len(paths), bad, none_left=not found)
+    return found
 
 
 def _find_labels(folder: Path, labels: str | Path | None) -> tuple[Path, Path]:

@@ -5,7 +5,8 @@ from picture_bytes import exif, turned
 from PIL import Image
 
 from latentedit.errors import LatentEditError, UnreadablePictureError
-from latentedit.pictures.images import PictureFolder, list_pictures, read_picture, to_uint8
+from latentedit.pictures.folder import PictureFolder
+from latentedit.pictures.images import list_pictures, read_picture, to_uint8
 
 
 def picture(tmp_path, name="a.png", size=(40, 20), mode="RGB", colour="red"):

@@ -8,14 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from bad_pictures import BAD, fill
 from PIL import Image
 from torch import Tensor
 from toy import ToyGenerator, ToyTagger, ToyTranslator
 
-from latentedit.errors import LatentEditError, MismatchError
+from latentedit.errors import LatentEditError, MismatchError, UnreadablePictures
 from latentedit.samples.fill import pictures_of
 from latentedit.samples.sampling import sample
-from latentedit.samples.tagging import tag_pictures
+from latentedit.samples.tagging import TaggedPictures, tag_pictures
 from latentedit.taggers import load_tagger
 from latentedit.taggers.base import PictureTagger, eight_bits
 
@@ -102,13 +103,13 @@ def test_present_tags_are_those_of_their_own_threshold(tmp_path: Path) -> None:
 def test_bad_pictures_are_found_before_the_work(tmp_path: Path) -> None:
     class Never(Means):
         def prepare(self, pictures: Tensor) -> np.ndarray:
-            raise AssertionError("the bad picture comes first")
+            raise AssertionError("no picture is left, or the bad one comes first")
 
     good = save(tmp_path / "a.png", (1, 2, 3))
     (tmp_path / "b.png").write_text("no picture")
     for bad, words in (
-        ([good, tmp_path / "b.png"], "cannot read .*b.png"),
-        ([good, tmp_path / "c.png"], "no picture at"),
+        (tmp_path / "b.png", "cannot read .*b.png"),
+        ([tmp_path / "b.png", tmp_path / "c.png"], r"2 of 2 pictures cannot be read: .*b.png \(.*c.png \(there is no"),
         ([], "no picture to tag"),
         (tmp_path / "nothing.png", "no picture at"),
     ):
@@ -118,7 +119,45 @@ def test_bad_pictures_are_found_before_the_work(tmp_path: Path) -> None:
         tag_pictures(good, Means(), batch_size=0)
     Image.new("RGB", (1, 7)).save(tmp_path / "thin.png")
     with pytest.raises(LatentEditError, match="thin.png: pictures are 1 x 7 pixels; a tagger needs two"):
-        tag_pictures([good, tmp_path / "thin.png"], Means())
+        tag_pictures(tmp_path / "thin.png", Means())
+    with pytest.warns(UnreadablePictures, match=r"1 of 2 .*thin.png \(pictures are 1 x 7 pixels; a tagger needs two"):
+        assert tag_pictures([good, tmp_path / "thin.png"], Means()).paths == (good,)
+
+
+def test_bad_pictures_among_others_are_left_out_and_told(tmp_path: Path) -> None:
+    names = fill(tmp_path)
+    parts: list[TaggedPictures] = []
+    with pytest.warns(UnreadablePictures) as warned:
+        found = tag_pictures(tmp_path, Means(), batch_size=7, tagged=parts.append)
+    assert [path.name for path in found.paths] == names
+    assert {path.name for path in found.unreadable} == {*BAD}
+    for name, (_, why) in BAD.items():
+        assert re.search(why, found.unreadable[tmp_path / name]), name
+    early, late = (one.message for one in warned)  # what only reading finds is told after the work
+    assert isinstance(early, UnreadablePictures) and isinstance(late, UnreadablePictures)
+    assert early.of == late.of == len(names) + len(BAD) and [*late.why] == [str(tmp_path / "p17-cut.png")]
+    assert "and 1 more" in str(early)
+    assert [path for part in parts for path in part.paths] == [*found.paths]
+    np.testing.assert_array_equal(np.concatenate([part.scores for part in parts]), found.scores)
+    for path, scores in zip(found.paths, found.scores, strict=True):
+        np.testing.assert_allclose(scores, np.array(Image.open(path)).mean((0, 1)) / 255, atol=1e-6)
+
+
+def test_what_is_scored_is_there_when_the_tagger_fails(tmp_path: Path) -> None:
+    class Failing(Means):
+        calls = 0
+
+        def predict(self, prepared: np.ndarray) -> Tensor:
+            self.calls += 1
+            if self.calls == 3:
+                raise RuntimeError("a cable was pulled")
+            return super().predict(prepared)
+
+    names = fill(tmp_path, bad=())
+    parts: list[TaggedPictures] = []
+    with pytest.raises(RuntimeError, match="cable"):
+        tag_pictures(tmp_path, Failing(), batch_size=5, tagged=parts.append)
+    assert [path.name for part in parts for path in part.paths] == names[:10]
 
 
 @pytest.mark.parametrize(

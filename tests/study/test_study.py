@@ -18,7 +18,7 @@ from latentedit.errors import DamagedFileError, LatentEditError, MismatchError
 from latentedit.metrics import dfid, fid
 from latentedit.metrics.frechet_distance import FrechetStatistics
 from latentedit.metrics.perceptual import pairwise_lpips
-from latentedit.pictures.images import PictureFolder
+from latentedit.pictures.folder import PictureFolder
 from latentedit.samples.contents import Contents
 from latentedit.study.plan import steps_of
 from latentedit.study.protocol import Method, Protocol, Sizes, StudyEdit
