@@ -7,8 +7,11 @@ import hashlib
 import io
 import math
 import os
+import re
 import secrets
+import sys
 import tomllib
+import unicodedata
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, is_dataclass
@@ -166,10 +169,42 @@ def read_toml(path: str | Path) -> dict[str, Any]:
         raise DamagedFileError(f"{path}: cannot be read as TOML ({error})") from error
 
 
+def home_of(path: str) -> str:
+    """A path whose ``~`` or ``~user`` no shell has made a home folder; a file that is called so is meant itself."""
+    return path if not path.startswith("~") or os.path.exists(path) else os.path.expanduser(path)
+
+
+_DEVICES = frozenset({"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in "0123456789¹²³")})
+"""Names that Windows keeps for devices, whatever suffix follows."""
+_LONGEST = 100
+"""Bytes of :func:`file_name`, before what tells it from others: room for a suffix, and for what writers put before."""
+
+
 def file_name(text: str) -> str:
-    """A name that every file system takes; different texts stay different."""
-    plain = "".join(c if c.isascii() and (c.isalnum() or c in "-_.") else "_" for c in text)
-    return plain if plain == text else f"{plain}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
+    """A name without suffix that every file system takes: visible, no path, no device, 107 bytes at most.
+
+    Letters and digits of any script stay. Different texts stay different, by a few digits of their sum where one was
+    changed.
+    """
+    composed = unicodedata.normalize("NFC", text)
+    plain = "".join(c if _is_plain(c, before) else "_" for before, c in zip(" " + composed, composed, strict=False))
+    plain = re.sub(r"^[.-]|\.$", "_", plain)
+    disk = sys.getfilesystemencoding()
+    plain = plain.encode(disk, "replace").replace(b"?", b"_")[:_LONGEST].decode(disk, "ignore") or "_"
+    if plain.partition(".")[0].casefold() in _DEVICES:
+        plain = f"_{plain}"
+    return plain if plain == text else f"{plain}-{_sum_of(text)}"
+
+
+def _is_plain(character: str, before: str) -> bool:
+    """Whether a file's name may have a character: a letter or digit, a mark on one, or one of ``-_.``."""
+    if unicodedata.category(character)[0] == "M":  # a mark alone, as of an emoji, is not seen
+        return unicodedata.category(before)[0] in "LMN"
+    return character.isalnum() or character in "-_."
+
+
+def _sum_of(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:6]
 
 
 @contextmanager

@@ -14,17 +14,18 @@ import importlib
 import inspect
 import os
 import sys
+import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import entry_points
-from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import unquote
 
 import torch
 from torch import Tensor, nn
 
 from latentedit.errors import LatentEditError, UnknownNameError, out_of_memory
+from latentedit.files import home_of
 
 _KEYWORDS = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
@@ -55,7 +56,7 @@ def parse_name(name: str) -> tuple[str, str, dict[str, str]]:
     is the home folder, unless a file is called so.
     """
     kind, _, argument, query = split_name(name)
-    return kind, argument, dict(parse_qsl(query, keep_blank_values=True))
+    return kind, argument, read_options(query)
 
 
 def split_name(name: str) -> tuple[str, str, str, str]:
@@ -64,18 +65,23 @@ def split_name(name: str) -> tuple[str, str, str, str]:
     if not colon:
         kind, _, query = name.partition("?")
         return kind, "", "", query
-    ends = [len(rest), *(i for i in range(len(rest) - 1, -1, -1) if rest[i] == "?")]
-    for end in ends:
-        argument = home_of(rest[:end])
-        if argument and os.path.exists(argument):
-            return kind, colon, argument, rest[end + 1 :]
+    for path, query in readings(rest):
+        if path and os.path.exists(argument := home_of(path)):
+            return kind, colon, argument, query
     argument, _, query = rest.partition("?")
     return kind, colon, home_of(argument), query
 
 
-def home_of(path: str) -> str:
-    """A path whose ``~`` or ``~user`` no shell has made a home folder; a file that is called so is meant itself."""
-    return path if not path.startswith("~") or os.path.exists(path) else os.path.expanduser(path)
+def readings(text: str) -> Iterator[tuple[str, str]]:
+    """What ``path?options`` may mean, path and options, the longest path first: it may have a ``?`` itself."""
+    for end in (len(text), *(i for i in range(len(text) - 1, -1, -1) if text[i] == "?")):
+        yield text[:end], text[end + 1 :]
+
+
+def read_options(query: str) -> dict[str, str]:
+    """The options in ``key=value&key=value``; a ``%26`` in a value stands for ``&``, as in addresses of the web."""
+    pairs = (part.partition("=") for part in query.split("&") if part)
+    return {unquote(key): unquote(value) for key, _, value in pairs}
 
 
 def usable_device(device: str | torch.device) -> torch.device:
@@ -87,7 +93,7 @@ def usable_device(device: str | torch.device) -> torch.device:
     found, there = named_device(device), devices()
     try:
         torch.empty(0, device=found)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
+    except (RuntimeError, AssertionError, NotImplementedError, ImportError) as error:
         listed = str(found) in there or f"{found}:0" in there
         reason = f" that works ({str(error).splitlines()[0][:100]})" if listed else ""
         raise LatentEditError(f"no device {str(device)!r} here{reason}; there are: {', '.join(there)}") from error
@@ -101,7 +107,8 @@ def named_device(device: str | torch.device) -> torch.device:
         LatentEditError: torch knows no such device, or it computes nothing.
     """
     try:
-        found = torch.device(device)
+        with warnings.catch_warnings(action="ignore"):  # of names that torch gives up
+            found = torch.device(device)
         if found.type == "meta":
             raise RuntimeError("it holds no numbers")
     except (RuntimeError, TypeError) as error:
@@ -185,7 +192,7 @@ class Registry:
             UnknownNameError: there is no such kind.
             LatentEditError: the name is a file's, without a kind.
         """
-        if Path(name).exists() and name not in self.names():
+        if os.path.exists(name) and name not in self.names():
             kinds = ", ".join(self.names())
             raise LatentEditError(
                 f"{name!r} is a file; say what kind of {self.noun} it is, as in KIND:{name} (kinds: {kinds})"

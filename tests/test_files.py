@@ -1,15 +1,20 @@
-"""Files of a folder: hidden ones are passed over, wherever a folder is read."""
+"""Files of a folder, of which hidden ones are passed over, names of files, and text."""
 
 from __future__ import annotations
 
+import csv
+import os
 import shutil
 from collections.abc import Callable
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 import numpy as np
+import pytest
+from places import FIXTURES
 
 from latentedit.editing.editors import newest_editor
-from latentedit.files import visible_files
+from latentedit.errors import DamagedFileError
+from latentedit.files import file_name, read_text, read_toml, visible_files
 from latentedit.shipped import shipped
 
 NOTES = b"\0\5\x16\7\0\2\0\0Mac OS X        " + bytes(100)
@@ -39,3 +44,53 @@ def test_codes_are_found_beside_notes_of_macos(tmp_path: Path, run: Callable[...
     assert "._1" not in run("decode", tmp_path, "--generator", "torch:toy:make", "--out", "one.png")[2]
     (tmp_path / "1.npy").unlink()
     assert "no .npy file" in run("decode", tmp_path, "--generator", "torch:toy:make", "--out", "one.png")[2]
+
+
+# ---- names
+
+
+def test_names_of_files_are_visible_short_no_paths_and_all_different() -> None:
+    odd = [
+        "fate/stay_night", "fate\\stay_night", "fate:stay_night", "\\||/", "||", ":d", ":D", ".hack//", ".", "..",
+        "...", "", " ", "-", "--", "-_-", "CON", "nul", "Aux.txt", "com¹", "x.", "x ", "x\n", "x\0", "%s", "*", "?",
+        "<>", '"', "'", "a" * 300, "a" * 301, "日" * 100, "日" * 101, "😀", "❤\ufe0f", "\u0301", "e\u0301", "\u202eabc",
+        "\udcff",
+    ]  # fmt: skip
+    names = {text: file_name(text) for text in odd}
+    assert len({name.casefold() for name in names.values()}) == len(odd)
+    for text, name in names.items():
+        assert name != text and 0 < len(os.fsencode(name)) <= 107, text
+        assert all(sign not in name for sign in '/\\:*?"<>|%\n\0 '), text
+        assert name[0] not in ".-" and name[-1] != "." and not PureWindowsPath(name).is_reserved(), text
+        assert file_name(text) == name
+    for plain in ("long_hair", "edit-1girl", "x.y", "日本語", "café", "हिन्दी", "مرحبا", "Long", "console"):
+        assert file_name(plain) == plain, "letters of any script stay"
+
+
+def test_every_danbooru_tag_has_a_file_of_its_own(tmp_path: Path) -> None:
+    lines = (FIXTURES / "danbooru_tags.csv").read_text().splitlines()
+    tags = {row["name"] for row in csv.DictReader(line for line in lines if not line.startswith("#"))}
+    for tag in tags:
+        with open(tmp_path / f"{file_name(tag)}.png", "x") as file:
+            file.write(tag)
+    assert {path.read_text() for path in visible_files(tmp_path, "*.png")} == tags and len(tags) > 500
+
+
+# ---- text
+
+
+@pytest.mark.parametrize("ends", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_text_of_any_system_is_read(tmp_path: Path, encoding: str, ends: str) -> None:
+    file = tmp_path / "x.toml"
+    file.write_bytes(ends.join(("a = '日本'", "b = 2", "")).encode(encoding))
+    assert read_text(file) == "a = '日本'\nb = 2\n" and read_toml(file) == {"a": "日本", "b": 2}
+
+
+def test_other_text_is_said_with_its_byte(tmp_path: Path) -> None:
+    file = tmp_path / "x.toml"
+    file.write_bytes("a = 'é'".encode("cp1252"))
+    with pytest.raises(DamagedFileError, match=r"x.toml: byte 0xe9 at 5 is not UTF-8; save it as UTF-8"):
+        read_toml(file)
+    with pytest.raises(DamagedFileError, match="no such file"):
+        read_text(tmp_path / "none")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import json
 import logging
-import os
 import shutil
 import sys
 import tempfile
@@ -347,8 +346,9 @@ class Place(click.Path):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """The path; one that begins with ``~`` and is there is meant itself."""
-        path = str(super().convert(value, param, ctx))
-        return Path(path if not path.startswith("~") or os.path.exists(path) else os.path.expanduser(path))
+        from latentedit.files import home_of
+
+        return Path(home_of(str(super().convert(value, param, ctx))))
 
 
 _STDOUT = "latentedit.stdout"

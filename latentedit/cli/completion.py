@@ -82,7 +82,19 @@ class _AnyFile(click.types.StringParamType):
 
 
 class _EditorFile(click.Path):
-    """A file of directions or a prior."""
+    """A file of directions or a prior.
+
+    Args:
+        kind: what reads it.
+    """
+
+    def __init__(self, kind: click.ParamType[Any]) -> None:
+        super().__init__()
+        self.kind = kind
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """As without completion."""
+        return self.kind.convert(value, param, ctx)
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         """Such files here and in ``./directions``, else any files."""
@@ -103,18 +115,17 @@ _COMPLETED: dict[str, Callable[[], click.ParamType[Any]]] = {
     "steps": lambda: _EditText(_tags),
     "tags": lambda: _Name(_tags),
     "opposite": lambda: _Name(_tags),
-    "directions": lambda: _EditorFile(path_type=Path),
-    "prior": lambda: _EditorFile(path_type=Path),
-    "files": lambda: _EditorFile(path_type=Path),
     "file": _AnyFile,
 }
-"""By the name of the option: what it takes, where that is plain text or any path."""
+"""By the name of the option: what it takes, where that is plain text."""
+_COMPLETED_FILES = ("directions", "prior", "files")
+"""Names of options that take files of editors."""
 
 
 def complete(parameters: Iterable[click.Parameter]) -> None:
     """Let shells complete what options of these names take."""
     for parameter in parameters:
-        if parameter.name in _COMPLETED:
-            kind = _COMPLETED[parameter.name]()
-            if type(parameter.type) is (click.Path if isinstance(kind, click.Path) else click.types.StringParamType):
-                parameter.type = kind
+        if parameter.name in _COMPLETED and type(parameter.type) is click.types.StringParamType:
+            parameter.type = _COMPLETED[parameter.name]()
+        elif parameter.name in _COMPLETED_FILES and isinstance(parameter.type, click.Path):
+            parameter.type = _EditorFile(parameter.type)

@@ -142,8 +142,20 @@ def face_options(command: Command) -> Command:
     return decorated
 
 
+class Picture(click.ParamType[str]):
+    """A picture, a folder of them or a frame of a video; ``~`` is the home folder where no shell has said so."""
+
+    name = "picture"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The text with the home folder in it."""
+        from latentedit.files import home_of
+
+        return home_of(str(value))
+
+
 content_option = click.option(
-    "--content", metavar="PICTURE",
+    "--content", type=Picture(), metavar="PICTURE",
     help="your picture, a folder of them, or a frame of a video (clip.mp4#t=12.5) as content, for image-to-image "
     "generators; one style is shown with all of a folder, several take them in turn",
 )  # fmt: skip

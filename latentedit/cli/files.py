@@ -26,6 +26,7 @@ def info(context: Context, file: str) -> None:
     path whose kind is found out, a folder of samples or of a study too, or the name of a generator or tagger such as
     gnr:PATH or onnx:DIR.
     """
+    from latentedit.files import home_of
     from latentedit.inspection import (
         inspect_editor,
         inspect_generator,
@@ -35,6 +36,7 @@ def info(context: Context, file: str) -> None:
         is_tagger,
     )
 
+    file = home_of(file)
     if (stored := inspect_stored(file)) is not None:
         context.result(stored.document(), _text_of_stored(stored))
         return

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import json
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping
 from decimal import Context, Decimal
 from fractions import Fraction
@@ -29,7 +30,7 @@ from typing import Any, cast
 from latentedit.errors import LatentEditError
 
 _PLAIN = re.compile(r'[^\s=>/@,"!+−-][^\s=>/@,"]*')
-_NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
+NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 PERCENTILE = re.compile(r"p((?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)")
 _ENDS = ' =>@/,"'
 """Signs that may follow a tag."""
@@ -87,7 +88,7 @@ def _rounded(exact: Fraction, digits: int) -> str:
 
 
 def _normal(tag: str) -> str:
-    return tag.lower().replace(" ", "_")
+    return unicodedata.normalize("NFC", tag).lower().replace(" ", "_")
 
 
 def known_tag(name: str, known: Iterable[str]) -> str:
@@ -192,7 +193,7 @@ class Reader:
             raise self.error("'auto' is no tag to name; leave the opposite out for the usual one")
         if not self.sign("/"):
             return tag, None
-        text = self.match(_NUMBER)
+        text = self.match(NUMBER)
         try:
             return tag, float(-1 / Fraction(text[0] if text else 0))
         except (ZeroDivisionError, OverflowError) as error:
@@ -230,6 +231,8 @@ class Reader:
         for length in range(len(rest), 0, -1):
             if length < len(rest) and rest[length] not in _ENDS:
                 continue
+            if rest[:length].endswith(" ") and length < len(rest):
+                continue  # the space before what is said of a tag
             if rest[:length] in self.exact:
                 return rest[:length], length
             if not rest[:length].endswith(" ") and (found := self.alike.get(_normal(rest[:length]))):
@@ -248,7 +251,7 @@ class Reader:
         return cast(str, found)
 
     def number(self, what: str) -> float:
-        match = self.match(_NUMBER)
+        match = self.match(NUMBER)
         if match is None:
             raise self.error(f"expected {what} as a number")
         return float(match[0])

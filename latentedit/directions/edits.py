@@ -21,7 +21,7 @@ from dataclasses import dataclass, fields
 from typing import Any, TypeAlias
 
 from latentedit.directions.direction import UNITS, Unit
-from latentedit.directions.edit_text import PERCENTILE, Reader, decimal, known_tag, quoted, written
+from latentedit.directions.edit_text import NUMBER, PERCENTILE, Reader, decimal, known_tag, quoted, written
 from latentedit.directions.pairs import TagPair, TagRelations
 from latentedit.errors import LatentEditError, UnknownNameError
 
@@ -298,21 +298,19 @@ def parse_opposite(text: str, tags: Iterable[str] = ()) -> tuple[str, float | No
     """``TAG`` or ``TAG:ratio`` to (tag, ratio); a ratio without a sign of its own is turned negative.
 
     Args:
-        text: as typed; one of ``tags`` is a tag as it is, colons or not, and spaces and case do not matter.
+        text: as typed; one of ``tags`` is a tag as it is, colons or not, and spaces and case do not matter. Of others
+            the last colon is before a ratio where a number follows.
         tags: known ones.
 
     Raises:
-        LatentEditError: the ratio is no number.
+        LatentEditError: the ratio is not finite, or it may be several tags.
     """
     tags = tuple(tags)
-    tag, colon, ratio = text.rpartition(":")
+    tag, _, ratio = text.rpartition(":")
     whole = known_tag(text, tags)
-    if not colon or whole in tags:
+    if whole in tags or not tag.strip() or NUMBER.fullmatch(ratio.strip()) is None:
         return whole, None
-    try:
-        return known_tag(tag, tags), -abs(_finite(float(ratio), "the ratio"))
-    except (ValueError, LatentEditError) as error:
-        raise LatentEditError(f"{text!r} is no opposite; write TAG or TAG:ratio, as in short_hair:0.5") from error
+    return known_tag(tag, tags), -abs(_finite(float(ratio), f"the ratio of {tag!r}"))
 
 
 def merged(one: Edit, change: Edit) -> Edit:
@@ -384,7 +382,7 @@ def _single(
     if not isinstance(keep, (str, Sequence)):
         raise LatentEditError(f"keep of {tag!r} is {keep!r}; give a tag, or a list of them")
     keep = tuple(_text(one, "a tag to keep") for one in ((keep,) if isinstance(keep, str) else keep))
-    if tag in keep or opposite in keep:
+    if tag in keep or (opposite != "auto" and opposite in keep):
         raise LatentEditError(f"{tag if tag in keep else opposite!r} is changed and cannot be kept as well")
     return dict(
         _NOTHING, tag=tag, strength=strength, goal=goal, opposite=opposite, ratio=ratio, keep=keep,

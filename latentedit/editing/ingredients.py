@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from latentedit.errors import DamagedFileError, LatentEditError
 from latentedit.files import sha256_of, visible_files
 from latentedit.pictures.images import list_pictures
 from latentedit.pictures.video import split_time
-from latentedit.registry import split_name
+from latentedit.registry import readings, split_name
 from latentedit.shipped import shipped
 
 SHIPPED = "shipped"
@@ -107,11 +108,13 @@ def found_name(name: str, recipe: Path | None) -> str:
 
     Whether it is the same is for its id to tell.
     """
-    kind, colon, path, options = split_name(name)
-    if colon and recipe is not None and not Path(path).exists():
-        folder = recipe.parent
+    kind, _, rest = name.partition(":")
+    if not rest or recipe is None or os.path.exists(split_name(name)[2]):
+        return name
+    folder = recipe.parent
+    for path, options in readings(rest):
         for place in (folder / Path(path).name, *(one / path for one in (folder, *folder.resolve().parents))):
-            if place.exists():
+            if path and os.path.exists(place):
                 return f"{kind}:{place}{options and f'?{options}'}"
     return name
 

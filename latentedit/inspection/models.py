@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from latentedit.generators import GENERATORS, Generator, load_generator
 from latentedit.generators.base import picture_size
 from latentedit.generators.family import Family, family_of, unrecognised
 from latentedit.prior.prior import Prior
-from latentedit.registry import build, home_of, parse_name
+from latentedit.registry import build, parse_name, read_options, readings
 from latentedit.taggers import TAGGERS, load_tagger
 from latentedit.taggers.judge import FORMAT as JUDGE
 from latentedit.tensorfile import header
@@ -148,7 +149,7 @@ class EditorInfo:
 
 def is_editor(name: str) -> bool:
     """Whether a name is the path of a file of directions or of a prior."""
-    return Path(name).is_file() and editor_format(name) is not None
+    return os.path.isfile(name) and editor_format(name) is not None
 
 
 def inspect_editor(path: str | Path) -> EditorInfo:
@@ -192,7 +193,7 @@ def is_tagger(name: str) -> bool:
     if kind == "torch":
         made = build("tagger", argument, options, own=("range",))
         return callable(made.get("score")) and not callable(made.get("decode"))
-    if Path(name).exists():
+    if os.path.exists(name):
         return header(name).get("format") == JUDGE
     return kind in TAGGERS.names() and kind not in GENERATORS.names()
 
@@ -203,7 +204,7 @@ def inspect_tagger(name: str) -> TaggerInfo:
     Raises:
         LatentEditError: it cannot be loaded.
     """
-    if Path(home_of(name)).is_file():
+    if os.path.isfile(name):
         name = f"judge:{name}"
     tagger = load_tagger(name)
     return TaggerInfo(
@@ -218,13 +219,12 @@ def inspect_generator(name: str) -> GeneratorInfo:
     Raises:
         LatentEditError: it cannot be loaded; for a file, what it seems to be and what is needed.
     """
-    name = home_of(name)
     kind, argument, options = parse_name(name)
-    if Path(name).is_dir() and (found_kind := _tagger_folder(Path(name))) is not None:
+    if os.path.isdir(name) and (found_kind := _tagger_folder(Path(name))) is not None:
         raise LatentEditError(f"{name} is a folder of a tagger, not of a generator: write {found_kind}:{name}")
-    if (is_path := Path(name).exists()) or kind not in GENERATORS.names():
-        options = {} if is_path else options
-        checkpoint = read_checkpoint(name if is_path else name.partition("?")[0])
+    if os.path.exists(name) or kind not in GENERATORS.names():
+        path, query = next((one for one in readings(name) if os.path.exists(one[0])), name.partition("?")[::2])
+        checkpoint, options = read_checkpoint(path), read_options(query)
         family = family_of(checkpoint)
         if family is None:
             raise LatentEditError(f"{checkpoint.path}: {unrecognised(checkpoint)}")

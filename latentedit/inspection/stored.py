@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -56,7 +57,7 @@ def inspect_stored(name: str | Path) -> StoredInfo | None:
     """
     path = Path(name)
     read: Callable[[Path], tuple[str, dict[str, Any]]] | None
-    if path.is_dir():
+    if os.path.isdir(path):  # a name with options may be longer than pathlib takes
         read = next((read for mark, read in _FOLDERS.items() if (path / mark).is_file()), None)
         if read is None or (read is _demo and not (path / "samples" / MANIFEST).is_file()):
             read = _faces

@@ -21,7 +21,7 @@ def split_time(path: str | Path) -> tuple[Path, float]:
     Raises:
         LatentEditError: what follows ``#t=`` is no time.
     """
-    name, mark, seconds = str(path).partition("#t=")
+    name, mark, seconds = str(path).rpartition("#t=")
     if not mark or Path(path).exists():
         return Path(path), 0.0
     try:

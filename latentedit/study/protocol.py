@@ -13,7 +13,7 @@ from typing import Any
 from latentedit.directions.direction import UNITS
 from latentedit.directions.edits import Edit
 from latentedit.errors import LatentEditError, UnknownNameError
-from latentedit.files import read_toml
+from latentedit.files import home_of, read_toml
 from latentedit.pictures.images import list_pictures
 from latentedit.shipped import shipped
 
@@ -302,7 +302,7 @@ def _sizes(table: _Table, default: Sizes) -> Sizes:
 def _pictures(table: _Table, folder: Path) -> dict[str, Path]:
     if (whole := table.take("folder", str, None)) is not None:
         table.end()
-        return _selfie2anime(folder / whole)
+        return _selfie2anime(folder / home_of(whole))
     found = {}
     for name in ("train", "test", "target"):
         if (text := table.take(name, str, None)) is not None:
@@ -312,7 +312,7 @@ def _pictures(table: _Table, folder: Path) -> dict[str, Path]:
 
 
 def _path(text: str, folder: Path) -> Path:
-    return shipped(text.removeprefix("shipped:")) if text.startswith("shipped:") else folder / text
+    return shipped(text.removeprefix("shipped:")) if text.startswith("shipped:") else folder / home_of(text)
 
 
 def _selfie2anime(folder: Path) -> dict[str, Path]:

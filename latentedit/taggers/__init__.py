@@ -36,7 +36,7 @@ def load_tagger(
     place = named_device(device)
     try:
         return load(argument, options, device=place, dtype=dtype)
-    except (RuntimeError, AssertionError, NotImplementedError):
+    except (RuntimeError, AssertionError, NotImplementedError, ImportError):
         usable_device(place)  # or that is what is wrong; taggers that do without torch may use what it does not find
         raise
 

@@ -33,7 +33,7 @@ from PIL import Image
 from torch import Tensor
 
 from latentedit.errors import DamagedFileError, LatentEditError
-from latentedit.files import visible_files
+from latentedit.files import home_of, visible_files
 from latentedit.generators.base import weights_id
 from latentedit.registry import check_options
 from latentedit.shipped import shipped
@@ -139,7 +139,7 @@ def load(argument: str, options: dict[str, str], *, device: torch.device, dtype:
     check_options("clip", options, known)
     if not argument:
         raise LatentEditError("clip needs a model's folder or id, as in clip:openai/clip-vit-base-patch32")
-    path = Path(options["prompts"]) if "prompts" in options else shipped(PROMPTS)
+    path = Path(home_of(options["prompts"])) if "prompts" in options else shipped(PROMPTS)
     prompts = read_prompts(path)
     if "tags" in options:
         prompts = keep(prompts, options["tags"])

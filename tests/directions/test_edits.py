@@ -63,6 +63,19 @@ def test_known_tags_need_no_quotes_whatever_signs_they_have() -> None:
         assert Edit.parse(f"x -{tag}/4", tags=danbooru_tags()) == Edit("x", opposite=tag, ratio=-0.25)
 
 
+def test_the_space_before_what_is_said_belongs_to_no_tag() -> None:
+    for tag in ("x", "日本語"):
+        for edit in (Edit(tag, opposite="smile"), Edit(tag, layers="0-3"), Edit(tag, keep="smile")):
+            assert Edit.parse(str(edit), tags=[tag, f"{tag} "]) == edit
+        assert Edit.parse(f"{tag} ", tags=[f"{tag} "]) == Edit(f"{tag} ")
+
+
+def test_a_letter_is_one_however_it_is_composed() -> None:
+    assert Edit.parse("cafe\u0301=2", tags=["café"]) == Edit("café", 2)
+    assert Edit.parse("cafe\u0301=2", tags=["café", "cafe\u0301"]) == Edit("cafe\u0301", 2)
+    round_trips(Edit("cafe\u0301", opposite="café"))
+
+
 @pytest.mark.parametrize("tag", ["fate/stay_night", ">_<", "+_+"])
 def test_an_editor_makes_its_tags_known(tag: str) -> None:
     assert Edit.parse(f"{tag}=2 -{tag}x", tags=[tag, f"{tag}x"]) == Edit(tag, 2, opposite=f"{tag}x")
@@ -326,6 +339,11 @@ def test_an_opposite_as_an_option_has_it() -> None:
     assert parse_opposite("short_hair:0.5") == parse_opposite("short_hair:-0.5") == ("short_hair", -0.5)
     assert parse_opposite("rating:general", ["rating:general"]) == ("rating:general", None)
     assert parse_opposite("rating:general:2") == ("rating:general", -2.0)
-    for wrong in ("short_hair:much", "short_hair:nan", ":d"):
-        with pytest.raises(LatentEditError, match="TAG:ratio"):
-            parse_opposite(wrong)
+    for tag in (":3", "x:3", "re:zero", "|:/"):
+        assert parse_opposite(tag, [tag, "x"]) == (tag, None)
+        assert parse_opposite(f"{tag}:0.5", [tag]) == (tag, -0.5)
+    assert parse_opposite("x:3", ["x"]) == ("x", -3.0)
+    for unknown in ("short_hair:much", "short_hair:nan", "short_hair:1_0", ":d", ":3"):
+        assert parse_opposite(unknown) == (unknown, None), "text, which an editor does not know"
+    with pytest.raises(LatentEditError, match="finite"):
+        parse_opposite("short_hair:1e999")
