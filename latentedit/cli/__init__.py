@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 import warnings
 from typing import NoReturn
@@ -42,7 +43,11 @@ def _fail(message: str, code: int = 1) -> NoReturn:
 
 
 def run() -> None:
-    """The program: :func:`main`, and after Ctrl-C an end by that signal, which alone stops the loop of a shell."""
+    """The program: :func:`main`, and after Ctrl-C an end by that signal, which alone stops the loop of a shell.
+
+    A request to end, as batch systems send it before they kill, is taken as Ctrl-C: what is finished is kept.
+    """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         main()
     except SystemExit as ended:

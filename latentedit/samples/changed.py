@@ -45,8 +45,11 @@ def tagger_has_changed(
     if samples.tags(record.id) != tuple(tagger.tags):
         return True
     places = [
-        (codes_path(samples.path, number), tags_path(samples.path, record.folder, number))
-        for number in range(len(record.shards))
+        (
+            codes_path(samples.path, number, samples.manifest.shards[number]),
+            tags_path(samples.path, record.folder, number, shard),
+        )
+        for number, shard in enumerate(record.shards)
     ]
     number = next((i for i, (codes, tags) in enumerate(places) if codes.exists() and tags.exists()), None)
     if number is None:

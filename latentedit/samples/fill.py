@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,12 +38,24 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Step:
-    """A shard that is not finished: its number, its rows, and what it lacks."""
+    """A shard that is not finished: its number, its rows, and how many of them have codes, and tags, already."""
 
     number: int
     rows: int
-    codes: bool
-    tags: bool
+    coded: int
+    tagged: int
+    """As many as ``rows`` where no tags are wanted."""
+
+    @property
+    def done(self) -> int:
+        """Rows that lack nothing."""
+        return min(self.coded, self.tagged)
+
+    def pieces(self, size: int) -> Iterator[tuple[slice, bool]]:
+        """The rows that lack something, at most that many at once, and whether they have codes already."""
+        for start, stop, coded in ((self.done, self.coded, True), (self.coded, self.rows, False)):
+            for first in range(start, stop, size):
+                yield slice(first, min(first + size, stop)), coded
 
 
 @dataclass(frozen=True)
@@ -72,6 +85,8 @@ class _Decoded:
     images: list[bytes | None]
     status: Sequence[str | None]
     """Why each row (n,) has no picture; None where it has one."""
+    coded: bool
+    """Whether the codes are stored already."""
 
 
 def missing_steps(writer: Writer, n: int, tagger: Tagger | None) -> list[Step]:
@@ -84,10 +99,11 @@ def missing_steps(writer: Writer, n: int, tagger: Tagger | None) -> list[Step]:
     steps = []
     for number in range(-(-n // size)):
         rows = min(size, n - number * size)
-        codes = not writer.has_codes(number, rows)
-        tags = tagger is not None and (codes or not writer.has_tags(tagger.id, number, rows))
-        if codes or tags:
-            steps.append(Step(number, rows, codes, tags))
+        coded = writer.coded(number)
+        tagged = rows if tagger is None else min(writer.tagged(tagger.id, number), coded)
+        step = Step(number, rows, coded, tagged)
+        if step.done < rows:
+            steps.append(step)
     return steps
 
 
@@ -105,28 +121,46 @@ def fill(writer: Writer, job: Job, n: int) -> None:
         )  # fmt: skip
     place = _place(job, manifest)
     _say_elsewhere(writer, job, steps, place)
-    done = n - sum(step.rows for step in steps)
+    done = n - sum(step.rows - step.done for step in steps)
     report = job.progress or (lambda done, total: None)
     report(done, n)
     for step in steps:
-        codes, scores, images = [], [], []
-        status: list[str | None] = []
-        for batch, scored in _score(writer, job, step):
-            codes.append(batch.codes.numpy())
-            scores += [scored] if scored is not None else []
-            images += batch.images
-            status += batch.status
-            done += len(batch.codes)
-            report(done, n)
-        writer.write_shard(
-            step.number,
-            codes=np.concatenate(codes) if step.codes else None,
-            images=images if manifest.images else None,
-            tagger_id=tagger.id if tagger else None,
-            scores=np.concatenate(scores) if scores else None,
-            status=status,
-            place=place,
-        )
+        finished: list[tuple[_Decoded, np.ndarray | None]] = []
+        try:
+            for row in _score(writer, job, step):
+                finished.append(row)
+                done += len(row[0].codes)
+                report(done, n)
+        except BaseException:  # Ctrl-C, or whatever stops it: what is finished is not lost
+            with suppress(LatentEditError):
+                _write(writer, job, step, finished, place, stopped=True)
+            raise
+        _write(writer, job, step, finished, place)
+
+
+def _write(
+    writer: Writer, job: Job, step: Step, finished: Sequence[tuple[_Decoded, np.ndarray | None]], place: Place,
+    *, stopped: bool = False,
+) -> None:  # fmt: skip
+    """Store the rows of a shard that are finished, all or the first of them."""
+    new = [batch for batch, _ in finished if not batch.coded]
+    scores = [scored for _, scored in finished if scored is not None]
+    coded, tagged = step.coded + sum(len(batch.codes) for batch in new), step.tagged + sum(map(len, scores))
+    tagger_id = job.tagger.id if job.tagger else None
+    if not finished or (stopped and not writer.may_end(step.number, coded=coded, tagged=tagged, tagger_id=tagger_id)):
+        return
+    writer.write_shard(
+        step.number,
+        codes=np.concatenate([batch.codes.numpy() for batch in new]) if new else None,
+        images=[png for batch in new for png in batch.images] if writer.manifest.images else None,
+        tagger_id=tagger_id,
+        scores=np.concatenate(scores) if scores else None,
+        status=[why for batch, scored in finished if scored is not None for why in batch.status],
+        place=place,
+        coded=step.coded,
+        tagged=step.tagged,
+        stopped=stopped,
+    )
 
 
 def _place(job: Job, manifest: Manifest) -> Place:
@@ -164,7 +198,7 @@ def content_names(manifest: Manifest, seeds: np.ndarray) -> list[str] | None:
 
 def _score(writer: Writer, job: Job, step: Step) -> Iterator[tuple[_Decoded, np.ndarray | None]]:
     """Rows of a shard, batch by batch, with their scores (n, tags) where these are wanted; NaN where unlabelled."""
-    tagger = job.tagger if step.tags else None
+    tagger = job.tagger if step.tagged < step.rows else None
     label_rows = getattr(tagger, "label_rows", None)  # of taggers that know rows rather than pictures
     if tagger is None or label_rows is not None:
         for batch in _decode(writer, job, step, None):
@@ -185,11 +219,10 @@ def _decode(writer: Writer, job: Job, step: Step, prepare: Callable[[Tensor], An
     """Draw or read the codes of a shard; decode and prepare their pictures where these are wanted."""
     manifest = writer.manifest
     seeds = manifest.seeds(step.number, step.rows)
-    stored = None if step.codes else writer.read_codes(step.number)
-    keep = manifest.images and step.codes
-    for start in range(0, step.rows, job.batch_size):
-        rows = slice(start, start + job.batch_size)
-        if stored is None:
+    stored = writer.read_codes(step.number) if step.done < step.coded else None
+    for rows, coded in step.pieces(job.batch_size):
+        keep = manifest.images and not coded
+        if stored is None or not coded:
             codes = draw(job.generator, seeds[rows], label=manifest.label, truncation=manifest.truncation)
         else:
             codes = torch.from_numpy(stored[rows].copy())
@@ -203,7 +236,7 @@ def _decode(writer: Writer, job: Job, step: Step, prepare: Callable[[Tensor], An
                 images[i] = png(pixels)
             if job.files is not None:
                 job.files.write(seeds[rows][good], to_uint8(pictures))
-        yield _Decoded(seeds[rows], codes, prepared, images, status)
+        yield _Decoded(seeds[rows], codes, prepared, images, status, coded)
 
 
 def _statuses(manifest: Manifest, contents: Contents | None, seeds: np.ndarray) -> list[str | None]:

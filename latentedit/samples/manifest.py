@@ -6,6 +6,8 @@ version lacks take their defaults here; a newer version is refused.
 
 * 1: tag shards hold numbers of tags.
 * 2: they hold names, the tags that are present, and a status; those of version 1 are ``numbered``.
+* 3: files may have names of their own, and the last shard of a tagger may be shorter than that of the codes. Written
+  only where that is so.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import json
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -26,7 +28,7 @@ from latentedit import __version__
 from latentedit.errors import DamagedFileError, LatentEditError, MismatchError, UnknownNameError
 from latentedit.files import atomic_write, read_text
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 NAME = "manifest.json"
 UNREADABLE = "#unreadable"
 """Ends the mark of a content picture that could not be read."""
@@ -43,11 +45,14 @@ class FileRecord:
     """Of a shard: where its pictures were decoded; None where none were, or that is not known."""
     dtype: str | None = None
     """What they were decoded in."""
+    file: str | None = None
+    """Of a shard that took the place of a shorter one: its file's name, where that is not the usual one."""
 
 
 @dataclass(frozen=True)
 class TaggerRecord:
-    """A tagger whose scores are stored; its tag shards are the first ``len(shards)`` ones of the run."""
+    """A tagger whose scores are stored; its tag shards are the first ``len(shards)`` ones of the run, the last of them
+    perhaps not to its end."""
 
     id: str
     name: str | None
@@ -159,11 +164,6 @@ class Manifest:
             raise UnknownNameError("tagger", name, [t.id for t in self.taggers])
         return found[-1]
 
-    def cut(self, number: int) -> Manifest:
-        """Without the shards from that number on, codes and tags."""
-        taggers = tuple(replace(t, shards=t.shards[:number]) for t in self.taggers)
-        return replace(self, shards=self.shards[:number], taggers=taggers)
-
     def check_same_run(self, wanted: Manifest, path: Path) -> None:
         """Check that a folder's run may be resumed or extended as ``wanted``.
 
@@ -217,9 +217,19 @@ def write_manifest(path: Path, manifest: Manifest) -> None:
     Raises:
         LatentEditError: it cannot be written.
     """
-    document = {"schema_version": SCHEMA_VERSION, "written_by": f"latentedit {__version__}"} | asdict(manifest)
+    document = {"schema_version": _needed_version(manifest), "written_by": f"latentedit {__version__}"} | asdict(
+        manifest
+    )
     with atomic_write(path / NAME) as temporary:
         temporary.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+
+
+def _needed_version(manifest: Manifest) -> int:
+    """The oldest version that can say what this manifest says."""
+    lists = (manifest.shards, *(tagger.shards for tagger in manifest.taggers))
+    named = any(shard.file is not None for shards in lists for shard in shards)
+    ends = (t.shards[-1].rows < manifest.shards[len(t.shards) - 1].rows for t in manifest.taggers if t.shards)
+    return SCHEMA_VERSION if named or any(ends) else SCHEMA_VERSION - 1
 
 
 def read_manifest(path: Path) -> Manifest:
@@ -286,8 +296,12 @@ def _parse(document: dict[str, Any]) -> Manifest:
     if any(shard.rows != manifest.shard_size for shard in manifest.shards[:-1]):
         raise ValueError("a shard before the last one is not full")
     rows = [shard.rows for shard in manifest.shards]
-    if any([s.rows for s in t.shards] != rows[: len(t.shards)] for t in manifest.taggers):
-        raise ValueError("tag shards do not match code shards")
+    for tagger in manifest.taggers:
+        tagged = [shard.rows for shard in tagger.shards]
+        if tagged[:-1] != rows[: max(len(tagged) - 1, 0)] or len(tagged) > len(rows):
+            raise ValueError("tag shards do not match code shards")
+        if tagged and tagged[-1] > rows[len(tagged) - 1]:
+            raise ValueError("a tag shard has more rows than the code shard")
     return manifest
 
 
@@ -316,7 +330,14 @@ def _parse_file(record: dict[str, Any]) -> FileRecord:
         _text(record["sha256"]),
         _text(record.get("device"), optional=True),
         _text(record.get("dtype"), optional=True),
+        None if record.get("file") is None else _file(record["file"]),
     )
+
+
+def _file(name: Any) -> str:
+    if not isinstance(name, str) or not re.fullmatch(r"(codes|tags)-\d+-\d+\.parquet", name, re.ASCII):
+        raise ValueError(f"file {name!r}")  # nothing that leads out of the run
+    return name
 
 
 def _whole(value: Any, least: int) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from latentedit.errors import DamagedFileError
@@ -13,9 +12,9 @@ SAMPLE = "run the same `latentedit sample` command again"
 TAG = "run the same `latentedit sample` or `latentedit tag` command again"
 
 
-def codes_path(path: Path, number: int) -> Path:
-    """A code shard's file in the run's folder ``path``."""
-    return path / f"codes-{number:05d}.parquet"
+def codes_path(path: Path, number: int, record: FileRecord) -> Path:
+    """The file of a listed code shard in the run's folder ``path``."""
+    return path / (record.file or f"codes-{number:05d}.parquet")
 
 
 def vocabulary_path(path: Path, tagger: TaggerRecord) -> Path:
@@ -25,9 +24,26 @@ def vocabulary_path(path: Path, tagger: TaggerRecord) -> Path:
     return path / "tags" / f"_vocabulary-{tagger.folder}.parquet"
 
 
-def tags_path(path: Path, folder: str, number: int) -> Path:
-    """A tag shard's file, of the tagger in that folder."""
-    return path / "tags" / folder / f"tags-{number:05d}.parquet"
+def tags_path(path: Path, folder: str, number: int, record: FileRecord) -> Path:
+    """The file of a listed tag shard, of the tagger in that folder."""
+    return path / "tags" / folder / (record.file or f"tags-{number:05d}.parquet")
+
+
+def next_name(plain: str, rows: int, old: FileRecord | None, *, stopped: bool) -> str | None:
+    """What to call the file of a shard, for :attr:`FileRecord.file`; None for its usual name.
+
+    One that takes another's place is never called as that is, for both are there at once. One that a stop left short
+    leaves the usual name to the shard that goes on from it.
+
+    Args:
+        plain: the usual name.
+        rows: of the shard.
+        old: what it takes the place of.
+        stopped: before the shard was as long as it was to be.
+    """
+    if not stopped and (old is None or old.file is not None):
+        return None
+    return f"{plain.removesuffix('.parquet')}-{rows:05d}.parquet"
 
 
 def damaged(path: Path, reason: str) -> DamagedFileError:
@@ -63,13 +79,13 @@ def verify(path: Path, record: FileRecord) -> None:
         raise damaged(path, "its sha256 is not the manifest's, so it was changed after it was written")
 
 
-def is_stored(path: Path, records: Sequence[FileRecord], number: int, rows: int) -> bool:
-    """Whether a shard is listed with that many rows and its file is there.
+def rows_in(path: Path, record: FileRecord) -> int:
+    """Rows of a listed shard; 0 where its file is gone.
 
     Raises:
         DamagedFileError: the file is there and is not what the manifest says.
     """
-    if number >= len(records) or records[number].rows != rows or not path.exists():
-        return False
-    verify(path, records[number])
-    return True
+    if not path.exists():
+        return 0
+    verify(path, record)
+    return record.rows

@@ -65,11 +65,11 @@ def progress_of(folder: str | Path) -> Progress:
     manifest = read_manifest(Path(folder))
     samples = Samples(Path(folder), manifest)
     wanted = max(manifest.wanted or 0, manifest.rows)
-    codes = [codes_path(samples.path, number) for number in range(len(manifest.shards))]
+    codes = [codes_path(samples.path, number, record) for number, record in enumerate(manifest.shards)]
     parts = [Part("codes", manifest.rows, wanted - manifest.rows, {}, _lacking(codes, manifest.shards))]
     places = [codes]
     for record in manifest.taggers:
-        shards = [tags_path(samples.path, record.folder, number) for number in range(len(record.shards))]
+        shards = [tags_path(samples.path, record.folder, number, shard) for number, shard in enumerate(record.shards)]
         rows, lacking = sum(shard.rows for shard in record.shards), _lacking(shards, record.shards)
         failed = {} if lacking else samples.failures(record.id)
         parts.append(Part(record.id, rows, wanted - rows, failed, lacking))

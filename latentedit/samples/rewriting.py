@@ -41,12 +41,13 @@ def rewrite_tags(
     waiting = _waiting(samples.path, record)
     shards = list(record.shards)
     for number, shard in enumerate(shards):
-        place = tags_path(samples.path, record.folder, number)
+        place = tags_path(samples.path, record.folder, number, shard)
         if place.exists():
             scores = samples.read_tags(record, number, tags).dense(slice(0, shard.rows), len(tags))
             status = samples.read_status(record, number)
             table = tags_table(samples.manifest.seeds(number, shard.rows), scores, tags, limits, status)
-            shards[number] = write_table(waiting / place.name, table)
+            made = write_table(waiting / place.name, table)
+            shards[number] = replace(shard, bytes=made.bytes, sha256=made.sha256)
     name = vocabulary_path(samples.path, new).name
     vocabulary = write_table(waiting / name, vocabulary_table(tags, thresholds))
     return replace(new, vocabulary=vocabulary, shards=tuple(shards))
@@ -58,7 +59,7 @@ def put_in_place(path: Path, manifest: Manifest) -> None:
         waiting = _waiting(path, record)
         if not waiting.is_dir():
             continue
-        places = [(tags_path(path, record.folder, k), shard) for k, shard in enumerate(record.shards)]
+        places = [(tags_path(path, record.folder, k, shard), shard) for k, shard in enumerate(record.shards)]
         for place, listed in [*places, (vocabulary_path(path, record), record.vocabulary)]:
             made = waiting / place.name
             if made.is_file() and made.stat().st_size == listed.bytes and sha256_of(made) == listed.sha256:

@@ -15,7 +15,10 @@
   directions are fitted on as carriers. Other programs may count on it; when thresholds change it is written anew.
 * A folder of tags holds nothing but shards, so that pandas, DuckDB and datasets read it as it is.
 * A shard counts when the manifest lists it. The manifest is replaced after each shard, so a killed
-  run leaves whole shards, and at worst one file that nothing refers to.
+  run leaves whole shards, and at worst one file that nothing refers to, which the next run removes.
+* A run that is stopped keeps the finished rows of the shard in work as a shorter last shard. A longer one that goes on
+  from it is a new file (``codes-00000-02048.parquet``) until the manifest lists that in its place. The last shard of a
+  tagger may end before that of the codes.
 * A file that does not fit the manifest is refused by name. It is hashed when a handle first reads it.
 * Runs of earlier versions, whose tag shards hold numbers of tags (``vocabulary.parquet``), are read as well. When
   tags of such a tagger are added, its shards are written anew, with names.
@@ -234,7 +237,7 @@ class Samples:
         Raises:
             DamagedFileError: the file does not fit the manifest.
         """
-        path = tags_path(self.path, record.folder, number)
+        path = tags_path(self.path, record.folder, number, record.shards[number])
         table = self._table(path, record.shards[number], ["seed"], ["status"])
         found: list[str | None] = table["status"].to_pylist() if "status" in table.column_names else []
         return found
@@ -277,7 +280,8 @@ class Samples:
         Raises:
             DamagedFileError: the file does not fit the manifest, or holds codes that are not finite.
         """
-        path, record = codes_path(self.path, number), self.manifest.shards[number]
+        record = self.manifest.shards[number]
+        path = codes_path(self.path, number, record)
         table = self._table(path, record, ["seed", "style"])
         seeds = self._check_seeds(path, table, number)
         try:
@@ -295,11 +299,11 @@ class Samples:
         Raises:
             DamagedFileError: one is missing or was changed.
         """
-        files = [(codes_path(self.path, number), record) for number, record in enumerate(self.manifest.shards)]
+        files = [(codes_path(self.path, k, record), record) for k, record in enumerate(self.manifest.shards)]
         if scores:
             tags = self._complete(tagger)
             files.append((vocabulary_path(self.path, tags), tags.vocabulary))
-            files += [(tags_path(self.path, tags.folder, k), record) for k, record in enumerate(tags.shards)]
+            files += [(tags_path(self.path, tags.folder, k, record), record) for k, record in enumerate(tags.shards)]
         for path, record in files:
             self._verify(path, record)
 
@@ -355,7 +359,7 @@ class Samples:
         Raises:
             DamagedFileError: the file does not fit the manifest, or these tags.
         """
-        path = tags_path(self.path, record.folder, number)
+        path = tags_path(self.path, record.folder, number, record.shards[number])
         dictionary = () if record.numbered else DICTIONARY
         table = self._table(path, record.shards[number], ["seed", "tag", "score"], dictionary=dictionary)
         self._check_seeds(path, table, number)
@@ -406,5 +410,5 @@ def open_samples(path: str | Path) -> Samples:
     if not manifest.shards:
         raise LatentEditError(f"{path} holds no finished rows yet; {SAMPLE}")
     for number, record in enumerate(manifest.shards):
-        check_size(codes_path(path, number), record)
+        check_size(codes_path(path, number, record), record)
     return Samples(path, manifest)

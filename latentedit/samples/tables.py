@@ -23,6 +23,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from latentedit.errors import DamagedFileError
 from latentedit.files import atomic_write, sha256_of
 from latentedit.samples.manifest import FileRecord, Manifest
 
@@ -186,6 +187,24 @@ def write_table(path: Path, table: pa.Table) -> FileRecord:
         _write(table, temporary)
         record = FileRecord(table.num_rows, temporary.stat().st_size, sha256_of(temporary))
     return record
+
+
+def read_whole(path: Path, schema: pa.Schema) -> pa.Table:
+    """A shard with the columns of a schema; those that it lacks are null.
+
+    Raises:
+        DamagedFileError: it cannot be read, or its columns are others.
+    """
+    try:
+        with pq.ParquetFile(path) as file:  # which takes no names of folders for columns
+            held = file.read()
+        columns = [
+            held[field.name].cast(field.type) if field.name in held.column_names else pa.nulls(len(held), field.type)
+            for field in schema
+        ]
+        return pa.table(columns, schema=schema)
+    except (pa.ArrowException, OSError) as error:
+        raise DamagedFileError(f"{path}: cannot be read as Parquet ({str(error).splitlines()[0]})") from error
 
 
 def size_of(table: pa.Table) -> int:

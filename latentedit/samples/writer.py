@@ -1,11 +1,13 @@
 """Adding shards to stored samples, one writer a folder at a time.
 
 Order is what makes a killed run resumable: first the shard's files, then the manifest that lists
-them; a shard that is replaced by a longer one leaves the manifest before its file changes.
+them. A shard that goes on from a shorter one is a file of another name; the shorter one is removed when the manifest
+lists it no longer.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -13,6 +15,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
+import pyarrow as pa
 
 from latentedit.errors import DamagedFileError, MismatchError
 from latentedit.files import only_writer, remove_temporary_files
@@ -25,10 +28,10 @@ from latentedit.samples.manifest import (
     tagger_folder,
     write_manifest,
 )
-from latentedit.samples.places import codes_path, is_stored, tags_path, vocabulary_path
+from latentedit.samples.places import codes_path, next_name, rows_in, tags_path, vocabulary_path
 from latentedit.samples.rewriting import put_in_place, rewrite_tags
 from latentedit.samples.store import Samples
-from latentedit.samples.tables import codes_table, tags_table, vocabulary_table, write_table
+from latentedit.samples.tables import codes_table, read_whole, tags_table, vocabulary_table, write_table
 
 Place: TypeAlias = tuple[str | None, str | None]
 """Device and dtype, as torch calls them; None where nothing was decoded, or that is not known."""
@@ -40,21 +43,21 @@ class Writer:
     def __init__(self, path: Path, manifest: Manifest) -> None:
         self.path, self.manifest = path, manifest
 
-    def has_codes(self, number: int, rows: int) -> bool:
-        """Whether a shard of that many rows is stored.
+    def coded(self, number: int) -> int:
+        """Rows of a shard whose codes are stored.
 
         Raises:
             DamagedFileError: its file is there and is not what the manifest says.
         """
-        return is_stored(codes_path(self.path, number), self.manifest.shards, number, rows)
+        record = _listed(self.manifest.shards, number)
+        return 0 if record is None else rows_in(codes_path(self.path, number, record), record)
 
-    def has_tags(self, tagger_id: str, number: int, rows: int) -> bool:
-        """As :meth:`has_codes`, for the tags of a shard."""
-        for record in self.manifest.taggers:
-            if record.id == tagger_id:
-                path = tags_path(self.path, record.folder, number)
-                return is_stored(path, record.shards, number, rows)
-        return False
+    def tagged(self, tagger_id: str, number: int) -> int:
+        """As :meth:`coded`, of a tagger's scores."""
+        for tagger in self.manifest.taggers:
+            if tagger.id == tagger_id and (record := _listed(tagger.shards, number)) is not None:
+                return rows_in(tags_path(self.path, tagger.folder, number, record), record)
+        return 0
 
     def read_codes(self, number: int) -> np.ndarray:
         """Codes (rows, d) float32 of a stored shard."""
@@ -101,8 +104,8 @@ class Writer:
         self._commit(
             replace(self.manifest, taggers=tuple(emptied if one is record else one for one in self.manifest.taggers))
         )
-        for number in range(len(record.shards)):
-            tags_path(self.path, record.folder, number).unlink(missing_ok=True)
+        for number, shard in enumerate(record.shards):
+            tags_path(self.path, record.folder, number, shard).unlink(missing_ok=True)
         vocabulary_path(self.path, record).unlink(missing_ok=True)
 
     def _restated(self, record: TaggerRecord, tags: Sequence[str], limits: Sequence[float]) -> TaggerRecord:
@@ -115,6 +118,17 @@ class Writer:
                 return record
         return rewrite_tags(stored, record, tags, limits)
 
+    def may_end(self, number: int, *, coded: int, tagged: int, tagger_id: str | None) -> bool:
+        """Whether the manifest can list a shard of so many rows: none that is listed gets shorter, only the last is
+        not full."""
+        lists = [(self.manifest.shards, coded)]
+        lists += [(tagger.shards, tagged) for tagger in self.manifest.taggers if tagger.id == tagger_id]
+        full = self.manifest.shard_size
+        return all(
+            number >= len(shards) or (rows >= shards[number].rows and (number == len(shards) - 1 or rows == full))
+            for shards, rows in lists
+        )
+
     def write_shard(
         self,
         number: int,
@@ -125,36 +139,45 @@ class Writer:
         scores: np.ndarray | None = None,
         status: Sequence[str | None] = (),
         place: Place = (None, None),
+        coded: int = 0,
+        tagged: int = 0,
+        stopped: bool = False,
     ) -> None:
-        """Store codes (rows, d) with their PNG images, scores (rows, tags) of a tagger, or both, as one shard.
+        """Store codes (rows, d) with their PNG images, scores (rows, tags) of a tagger, or both, of rows of a shard:
+        those after the first that are ``coded``, and ``tagged``, already.
 
         Scores are NaN where there is no label: of a row, whose status may say why, or of some tags of a row. The place
-        is the device and dtype that pictures were decoded with.
-
-        A shard of another length is replaced; what belonged to it goes first.
+        is the device and dtype that pictures were decoded with. A run that was ``stopped`` has more rows of this shard
+        to come.
 
         Raises:
             LatentEditError: the disk is full, or the folder cannot be written to.
         """
-        manifest = self.manifest
+        manifest, replaced = self.manifest, []
         if codes is not None:
-            if number < len(manifest.shards) and manifest.shards[number].rows != len(codes):
-                self._commit(manifest.cut(number))
-                manifest = self.manifest
-            table = codes_table(manifest, manifest.seeds(number, len(codes)), codes, images)
-            record = _at(write_table(codes_path(self.path, number), table), place)
+            rows = manifest.seeds(number, coded + len(codes))[coded:]
+            usual, old = self.path / f"codes-{number:05d}.parquet", _listed(manifest.shards, number)
+            there = None if old is None else codes_path(self.path, number, old)
+            table = codes_table(manifest, rows, codes, images)
+            record = _write(usual, table, old, there, place, after=coded, stopped=stopped)
+            replaced += [there] if there is not None and there.name != (record.file or usual.name) else []
             manifest = replace(manifest, shards=_put(manifest.shards, number, record))
         if scores is not None:
             assert tagger_id is not None
-            tagger = manifest.tagger(tagger_id)
-            stored = Samples(self.path, manifest)
-            seeds = manifest.seeds(number, len(scores))
-            table = tags_table(seeds, scores, stored.tags(tagger.id), stored.thresholds(tagger.id), status)
-            record = _at(write_table(tags_path(self.path, tagger.folder, number), table), place)
+            tagger, stored = manifest.tagger(tagger_id), Samples(self.path, manifest)
+            rows = manifest.seeds(number, tagged + len(scores))[tagged:]
+            folder = self.path / "tags" / tagger.folder
+            usual, old = folder / f"tags-{number:05d}.parquet", _listed(tagger.shards, number)
+            there = None if old is None else tags_path(self.path, tagger.folder, number, old)
+            table = tags_table(rows, scores, stored.tags(tagger.id), stored.thresholds(tagger.id), status)
+            record = _write(usual, table, old, there, place, after=tagged, stopped=stopped)
+            replaced += [there] if there is not None and there.name != (record.file or usual.name) else []
             tagger = replace(tagger, shards=_put(tagger.shards, number, record))
             taggers = tuple(tagger if t.id == tagger_id else t for t in manifest.taggers)
             manifest = replace(manifest, taggers=taggers)
         self._commit(manifest)
+        for path in replaced:
+            path.unlink(missing_ok=True)
 
     def _commit(self, manifest: Manifest) -> None:
         write_manifest(self.path, manifest)
@@ -197,11 +220,50 @@ def open_writer(path: str | Path, wanted: Manifest | None = None) -> Iterator[Wr
         for folder, pattern in ((path, NAME), (path, "codes-*.parquet"), *((folder, "*") for folder in tags)):
             remove_temporary_files(folder, pattern)
         put_in_place(path, manifest)
+        _remove_unlisted(path, manifest)
         yield Writer(path, manifest)
 
 
-def _at(record: FileRecord, place: Place) -> FileRecord:
-    return replace(record, device=place[0], dtype=place[1])
+def _write(
+    usual: Path, table: pa.Table, old: FileRecord | None, there: Path | None, place: Place, *, after: int, stopped: bool
+) -> FileRecord:
+    """Write a shard: the rows that it has, if they are to stay, and those of a table after them.
+
+    Args:
+        usual: its file, where that is free.
+        table: of the new rows.
+        old: the record of the shard that is listed so far.
+        there: its file, which may be gone.
+        place: where the new rows' pictures were decoded.
+        after: how many rows it has that stay: all, or none.
+        stopped: before the shard was as long as it was to be.
+    """
+    device, dtype = place
+    if after:
+        assert old is not None and there is not None and old.rows == after
+        table = pa.concat_tables([read_whole(there, table.schema), table])
+        device, dtype = (device if device == old.device else None), (dtype if dtype == old.dtype else None)
+    taken = old if there is not None and there.exists() else None
+    name = next_name(usual.name, table.num_rows, taken, stopped=stopped)
+    record = write_table(usual if name is None else usual.with_name(name), table)
+    return replace(record, device=device, dtype=dtype, file=name)
+
+
+def _listed(shards: Sequence[FileRecord], number: int) -> FileRecord | None:
+    return shards[number] if number < len(shards) else None
+
+
+def _remove_unlisted(path: Path, manifest: Manifest) -> None:
+    """Remove files of shards that killed runs left before or after they changed the manifest."""
+    listed = {codes_path(path, number, record) for number, record in enumerate(manifest.shards)}
+    places = [(path, "codes")]
+    for tagger in manifest.taggers:
+        listed |= {tags_path(path, tagger.folder, number, record) for number, record in enumerate(tagger.shards)}
+        places.append((path / "tags" / tagger.folder, "tags"))
+    for folder, kind in places:
+        for file in folder.glob(f"{kind}-*.parquet"):
+            if file not in listed and re.fullmatch(kind + r"-\d{5,}(-\d{5,})?\.parquet", file.name, re.ASCII):
+                file.unlink(missing_ok=True)
 
 
 def _put(shards: tuple[FileRecord, ...], number: int, record: FileRecord) -> tuple[FileRecord, ...]:

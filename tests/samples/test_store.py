@@ -319,10 +319,10 @@ def test_newer_schemas_are_refused_and_older_ones_read(tmp_path: Path, monkeypat
     make(tmp_path)
     file = tmp_path / "manifest.json"
     document = json.loads(file.read_text())
-    file.write_text(json.dumps(document | {"schema_version": 3, "unheard": 1}))
-    with pytest.raises(LatentEditError, match="schema version 3; this latentedit reads up to 2: install a newer one"):
+    file.write_text(json.dumps(document | {"schema_version": 4, "unheard": 1}))
+    with pytest.raises(LatentEditError, match="schema version 4; this latentedit reads up to 3: install a newer one"):
         open_samples(tmp_path)
-    monkeypatch.setattr(manifest_module, "SCHEMA_VERSION", 4)
+    monkeypatch.setattr(manifest_module, "SCHEMA_VERSION", 5)
     assert read_all(open_samples(tmp_path)) == 12
 
 

@@ -235,7 +235,7 @@ def test_runs_of_the_first_version_are_extended_with_names(old: Path, run: Calla
     assert not list((old / "tags").glob("toytags*/*voc*"))
     # Those of the other tagger stay as they are, and stay readable.
     assert sorted(p.name for p in (old / "tags").glob("csv*/*voc*")) == ["vocabulary.parquet"]
-    with pytest.raises(LatentEditError, match="cover 8 of 14 rows"):
+    with pytest.raises(LatentEditError, match="cover 10 of 14 rows"):
         extended.labelled("csv:labels.csv")
     assert le.open_samples(old).manifest.tagger("csv:labels.csv").numbered
 
