@@ -426,29 +426,12 @@ def recorded_generator(asked: str | None, recorded: str, file: Path, *, look: bo
     from_file = recorded and not is_code and from_settings(click.get_current_context(), "generator")
     if asked and not from_file:
         return asked
-    return _found_again(recorded, file) if look else recorded
+    if not look:
+        return recorded
+    from latentedit.editing.ingredients import found_generator
 
-
-def _found_again(name: str, file: Path) -> str:
-    """A generator's name as a file recorded it, with its own file where that is now: from here, or near the file.
-
-    Raises:
-        LatentEditError: it is at none of these places.
-    """
-    from latentedit.editing.ingredients import found_name
-    from latentedit.registry import split_name
-
-    kind, _, argument, _ = split_name(name)
-    path = Path(argument)
-    if not argument or path.exists() or not (path.suffix or len(path.parts) > 1):
-        return name
-    found = found_name(name, file / "manifest.json" if file.is_dir() else file)
-    if found == name:
-        raise LatentEditError(
-            f"the generator of {file} is {name}, and there is no {path} here nor near {file}; say where it is: "
-            f"--generator {kind}:PATH"
-        )
-    click.echo(f"{name}, the generator of {file}, is {found} now", err=True)
+    if (found := found_generator(recorded, file)) != recorded:
+        click.echo(f"{recorded}, the generator of {file}, is {found} now", err=True)
     return found
 
 

@@ -80,9 +80,10 @@ def compare(
     from latentedit.study.comparison import compare as run
 
     editors = dict(zip(unique_names(files), map(open_editor, files), strict=True))
-    recorded = next((editor.generator_name for editor in editors.values() if editor.generator_name), "")
-    g = context.generator(recorded_generator(generator, recorded, files[0]) or "avatar")
-    judged = load_judge(context, g, editors.values(), judge)
+    by_file = dict(zip(files, editors.values(), strict=True))
+    names = ((editor.generator_name, file) for file, editor in by_file.items() if editor.generator_name)
+    g = context.generator(recorded_generator(generator, *next(names, ("", files[0]))) or "avatar")
+    judged = load_judge(context, g, by_file, judge)
     tagger = judged.tagger
     first, *rest = editors.values()
     common_tags = [t for t in first.tags if all(t in editor.tags for editor in rest) and t in tagger.tags][:MOST]

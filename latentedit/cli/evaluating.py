@@ -190,7 +190,7 @@ def rescoring(
         check_place(out, force)
     s = subject.load(context, default=None)
     relations = s.relations
-    judged = load_judge(context, s.generator, [s.editor], judge)
+    judged = load_judge(context, s.generator, {Path(s.where): s.editor}, judge)
     tagger = judged.tagger
     if natural is None:  # of all tags that directions know it would take longer than all else
         natural = DEFAULT if subject.edits.texts else 0

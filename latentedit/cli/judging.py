@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -22,14 +23,25 @@ judge_option: Callable[[Callable[..., Any]], Callable[..., Any]] = click.option(
 """``--judge NAME``; None where it was not typed."""
 
 
-def load_judge(context: Context, generator: Generator, editors: Iterable[OwnEditor], named: str | None) -> Judge:
+def load_judge(context: Context, generator: Generator, editors: Mapping[Path, OwnEditor], named: str | None) -> Judge:
     """The judge that was asked for, or the one that is taken else; says which in a line.
+
+    Args:
+        context: of the command.
+        generator: whose pictures are judged.
+        editors: by their files; a judge that one of them names is looked for near it.
+        named: by the user.
 
     Raises:
         LatentEditError: as :func:`latentedit.metrics.judges.choose_judge`; one that is code, and only a file names it.
     """
+    from latentedit.editing.editors import tagger_name_of
+    from latentedit.editing.ingredients import found_name
     from latentedit.metrics.judges import choose_judge, fitted_with
 
-    judge = choose_judge(generator, named, fitted=fitted_with(editors), device=context.device, runs_code=False)
+    name, ids = fitted_with(editors.values())
+    file = next((file for file, editor in editors.items() if name and tagger_name_of(editor) == name), None)
+    fitted = (found_name(name, file), ids)
+    judge = choose_judge(generator, named, fitted=fitted, device=context.device, runs_code=False)
     context.say(str(judge))
     return judge

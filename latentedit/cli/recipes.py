@@ -32,7 +32,7 @@ def repeated_editor(recipe: Recipe, asked: AskedEditor, context: Context) -> Ope
         LatentEditError: a file that is nowhere or was changed, or a generator that is code and was not typed.
     """
     from latentedit.cli.editing import Opened
-    from latentedit.editing.ingredients import found_name
+    from latentedit.editing.ingredients import found_generator
 
     given = asked.generator if typed("generator") or asked.generator == recipe.generator else None
     if recipe.device.partition(":")[0] != str(context.device).partition(":")[0]:
@@ -42,7 +42,8 @@ def repeated_editor(recipe: Recipe, asked: AskedEditor, context: Context) -> Ope
     name = recorded_generator(given, recipe.generator, recipe.file or Path("the recipe"), look=False)
     if asked.directions is not None or asked.prior is not None:
         return replace(asked, generator=name).load(context)
-    generator = context.generator(found_name(name, recipe.file) if given is None else name)
+    found = found_generator(name, recipe.file) if given is None and recipe.file is not None else name
+    generator = context.generator(found)
     if given is None:
         recipe.check_generator(generator)
     editor = recipe.open_editor()

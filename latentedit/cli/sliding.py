@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -45,7 +46,7 @@ def curves(
 
     given = _numbers(strengths)
     s = subject.load(context, default=None)
-    judged, network = load_judge(context, s.generator, [s.editor], judge), _network(features, context)
+    judged, network = load_judge(context, s.generator, {Path(s.where): s.editor}, judge), _network(features, context)
     tagger = judged.tagger
     found = strength_curves(
         s.generator, tagger, s.editor, s.edits, s.faces, given, among="all" if all_pictures else "lacking",
@@ -92,7 +93,7 @@ def axioms(context: Context, subject: AskedSubject, judge: str | None, steps: tu
 
     s = subject.load(context, default=None)
     row = [Edit.parse(text, tags=s.editor.tags) for text in steps] or None
-    judged = load_judge(context, s.generator, [s.editor], judge)
+    judged = load_judge(context, s.generator, {Path(s.where): s.editor}, judge)
     found = check_axioms(
         s.generator, judged.tagger, s.editor, s.edits, s.faces, row=row, features=_network(features, context),
         batch_size=context.batch_size, relations=s.relations, progress=context.progress("axioms"),

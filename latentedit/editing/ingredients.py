@@ -119,6 +119,25 @@ def found_name(name: str, recipe: Path | None) -> str:
     return name
 
 
+def found_generator(name: str, file: Path) -> str:
+    """A generator's name as a file or folder of ours has it, with its own file where that is now; :func:`found_name`.
+
+    Raises:
+        LatentEditError: it is at none of these places.
+    """
+    kind, _, argument, _ = split_name(name)
+    path = Path(argument)
+    if not argument or os.path.exists(path) or not (path.suffix or len(path.parts) > 1):
+        return name
+    found = found_name(name, file / "manifest.json" if file.is_dir() else file)
+    if found == name:
+        raise LatentEditError(
+            f"the generator of {file} is {name}, and there is no {path} here nor near {file}; say where it is: "
+            f"--generator {kind}:PATH"
+        )
+    return found
+
+
 def _sum_of(path: Path) -> str:
     """Hexadecimal sha256 of a file, of a video whose frame is named, or over the names and sums of a folder's pictures.
 

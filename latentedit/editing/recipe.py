@@ -31,7 +31,7 @@ from latentedit.directions.edits import Edit
 from latentedit.editing.editor import Editor
 from latentedit.editing.editors import OwnEditor, kind_of, open_editor, settle, shipped_file, side_names
 from latentedit.editing.faces import Faces, PreparedFaces
-from latentedit.editing.ingredients import EDITORS, ROLES, SHIPPED, Ingredient
+from latentedit.editing.ingredients import EDITORS, ROLES, SHIPPED, Ingredient, found_generator
 from latentedit.editing.layout import Layout, draw
 from latentedit.editing.recipe_json import (
     EMBEDDED,
@@ -189,7 +189,8 @@ class Recipe:
                 f"--generator '{self.generator}'"
             )
         short = {"float16": torch.float16, "bfloat16": torch.bfloat16}
-        generator = load_generator(self.generator, device=device, dtype=short.get(self.dtype, torch.float32))
+        name = self.generator if self.file is None else found_generator(self.generator, self.file)
+        generator = load_generator(name, device=device, dtype=short.get(self.dtype, torch.float32))
         self.check_generator(generator)
         return generator
 

@@ -90,7 +90,7 @@ def choose_judge(
         if why == "named":
             raise
         raise LatentEditError(
-            f"no judge is named, and the tagger that what edits was fitted with cannot be loaded ({error}); "
+            f"no judge is named, and {name}, the tagger that what edits was fitted with, cannot be loaded ({error}); "
             "name one with --judge"
         ) from error
     if hasattr(tagger, "label_rows"):

@@ -1,6 +1,8 @@
 """What all commands share: how many, old spellings, what help says, Ctrl-C."""
 
+import json
 import os
+import shutil
 import struct
 import subprocess
 import sys
@@ -13,9 +15,12 @@ import torch
 from commands import TOY, one_error
 from made_directions import lines
 from places import ROOT
+from toy import ToyGenerator
 
+import latentedit as le
 from latentedit.cli import cli
 from latentedit.generators.vae import write_vae
+from latentedit.shipped import shipped
 
 
 def every_command(command=cli, path=()):
@@ -160,3 +165,28 @@ def test_a_generator_is_looked_for_near_the_file_that_names_it(run, monkeypatch)
     err = one_error(run(*edit))
     assert f"the generator of job/directions/sefa.safetensors is {own}" in err and "--generator vae:PATH" in err
     assert run(*edit, "--generator", "vae:away.safetensors")[0] == 0
+    lost = one_error(run("edit", "--recipe", run_recipe(own)))
+    assert "the generator of lost.json is " + own in lost and "--generator vae:PATH" in lost
+
+
+def run_recipe(generator):
+    """The recipe of a.png as it would be had its generator been named otherwise."""
+    document = json.loads(le.Recipe.load("a.png").to_json())
+    document["generator"]["name"] = generator
+    Path("lost.json").write_text("\ufeff" + json.dumps(document))
+    return "lost.json"
+
+
+def test_a_judge_is_looked_for_near_the_file_that_names_it(run, tmp_path):
+    generator = ToyGenerator()
+    (tmp_path / "job").mkdir()
+    file = lines("job/lines.safetensors", "smile", of=generator)
+    bank = le.DirectionBank.load(file)
+    bank.tagger_name = "judge:mine?.safetensors"
+    bank.save(file)
+    curves = ("evaluate", "curves", "--directions", file, "--tag", "smile", "-n", 2, "--features", "pixels", *TOY)
+    said = one_error(run(*curves, "--quiet"))
+    assert "judge:mine?.safetensors, the tagger that what edits was fitted with, cannot be loaded" in said
+    shutil.copy(shipped("data/avatar-judge.safetensors"), "job/mine?.safetensors")
+    code, _, err = run(*curves)
+    assert code == 0 and "judge: judge:job/mine?.safetensors (judge:" in err

@@ -231,3 +231,35 @@ def test_a_look_moves_as_it_was_built(run: Run) -> None:
     bank = le.DirectionBank.load("x.safetensors")
     strips = [edit_sheet(faces, bank, one, steps=3, headed=False) for one in ("happy", Edit("happy", 1))]
     assert np.array_equal(*map(np.asarray, strips))
+
+
+def test_tags_of_any_signs_are_edited_told_and_written_to_one_visible_file(run: Run) -> None:
+    odd = [
+        "fate/stay_night",
+        "\\||/",
+        ".hack//",
+        ":3",
+        ":d",
+        "-_-",
+        "=_=",
+        "日本語",
+        "a, b",
+        "rating:general",
+        "x" * 300,
+    ]
+    file = lines("lines.safetensors", *odd, "x")
+    there = {"lines.safetensors"}
+    for tag in odd:
+        code, out, err = run("edit", *TOY, f"--tag={tag}", "--directions", file, "-n", 1, "--opposite", "x:0.5")
+        assert code == 0 and f"+3.00 σ {tag}, -1.50 σ x (" in out, err
+        (new,) = set(os.listdir()) - there
+        there.add(new)
+        assert new.startswith("edit-") and new.endswith(".png") and Path(new).is_file() and len(os.fsencode(new)) < 130
+        assert run("edit", *TOY, "--recipe", new, "--out", "again.png", "--force")[0] == 0
+        assert Path("again.png").read_bytes() == Path(new).read_bytes()
+        Path("again.png").unlink()
+        for opposite, moved in ((tag, "-1.00"), (f"{tag}:0.5", "-1.50")):
+            named = ("--tag", "x", f"--opposite={opposite}")
+            _, out, _ = run("edit", *TOY, *named, "--directions", file, "-n", 1, "--out", "o.png", "--force")
+            assert f"+3.00 σ x, {moved} σ {tag} (" in out
+        Path("o.png").unlink()

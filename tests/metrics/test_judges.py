@@ -50,7 +50,7 @@ def test_no_other_tagger_is_guessed(tmp_path):
     for given in ({"named": f"csv:{tmp_path / 'labels.csv'}"}, {"fitted": (f"csv:{tmp_path / 'labels.csv'}", ())}):
         with pytest.raises(LatentEditError, match="labels of stored samples.*--judge"):
             choose_judge(ToyGenerator(), **given)
-    with pytest.raises(LatentEditError, match="fitted with cannot be loaded.*--judge"):
+    with pytest.raises(LatentEditError, match="fitted with, cannot be loaded.*--judge"):
         choose_judge(ToyGenerator(), fitted=("onnx:gone", ()))
     with pytest.raises(LatentEditError, match="which is code.*--judge 'torch:toy:ToyTagger'"):
         choose_judge(ToyGenerator(), fitted=(TAGGER, ()), runs_code=False)
