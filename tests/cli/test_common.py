@@ -190,3 +190,40 @@ def test_a_judge_is_looked_for_near_the_file_that_names_it(run, tmp_path):
     shutil.copy(shipped("data/avatar-judge.safetensors"), "job/mine?.safetensors")
     code, _, err = run(*curves)
     assert code == 0 and "judge: judge:job/mine?.safetensors (judge:" in err
+
+
+def test_home_is_known_where_no_shell_has_said_so(run, monkeypatch, tmp_path):
+    home = tmp_path / "home"
+    home.mkdir()
+    for name in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(name, str(home))
+    lines("home/lines.safetensors", "smile")
+    Path("home/pairs.toml").write_bytes("[[pair]]\npositive = 'smile'\nnegative = 'frown'\n".encode("utf-16"))
+    edit = ("edit", *TOY, "--tag=smile", "--directions=~/lines.safetensors", "--pairs=~/pairs.toml", "-n", 1)
+    assert run(*edit, "--out=~/a.png")[0] == run(*edit, "--out=~/faces/", "--sheet=~/b.png")[0] == 0
+    assert run("edit", *TOY, "--recipe=~/a.png", "--out=~/c.png")[0] == 0
+    assert {path.name for path in home.iterdir()} >= {"a.png", "b.png", "c.png", "faces"}
+    assert (home / "faces/seed-0.npy").is_file()
+    assert run("info", "~/a.png")[0] == run("info", "~/lines.safetensors")[0] == 0
+    assert run("sample", "~/s", *TOY, "--tagger", "none", "-n", 2)[0] == run("status", "~/s")[0] == 0
+    assert not Path("~").exists()
+    Path("~").mkdir()
+    shutil.move(home / "a.png", "~/moved.png")  # a file that is there is meant itself
+    assert run("edit", *TOY, "--recipe=~/moved.png", "--out=~/d.png")[0] == 0 and (home / "d.png").exists()
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_every_text_file_may_begin_with_a_byte_order_mark(run, encoding):
+    def write(name, text):
+        Path(name).write_bytes(text.replace("\n", "\r\n").encode(encoding))
+
+    assert run("edit", *TOY, "--tag=smile", "--directions", lines("l.safetensors", "smile"), "-n", 1)[0] == 0
+    write("recipe.json", le.Recipe.load("edit-smile.png").to_json())
+    assert run("edit", *TOY, "--recipe", "recipe.json", "--out", "a.png")[0] == 0
+    assert "recipe" in run("info", "recipe.json")[1]
+    write("study.toml", 'generator = "torch:toy:ToyGenerator"\n[[edit]]\npositive = 1\n')
+    assert "positive of an [[edit]] is 1" in one_error(run("evaluate", "study", "study.toml"))
+    write("labels.csv", "seed,smile\n0,1\n1,0\n")
+    write("latentedit.toml", 'generator = "torch:toy:ToyGenerator"\ntagger = "csv:labels.csv"\n')
+    code, out, err = run("sample", "s", "-n", 2)
+    assert code == 0 and "most frequent: smile 1" in out and "latentedit.toml: generator = " in err
