@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -54,6 +54,12 @@ class Checkpoint:
                 tree = self._unwrapped.subtree(part.path)
                 yield Checkpoint(self.path, self.container, tree, self.metadata, part, self)
         yield self
+
+    def state_with(self, names: Iterable[str]) -> dict[str, Tensor]:
+        """Tensors of the likeliest part that has all of these names; where none has, of the file as it is."""
+        wanted = list(names)
+        states = (part.state() for part in self.parts())
+        return next((state for state in states if all(name in state for name in wanted)), None) or self.state()
 
     def nearest(self, name: str) -> Tensor | None:
         """A tensor that lies in this part of a file or, where there is none, nearest outside of it."""

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from latentedit.directions.formats import read_named_codes
 from latentedit.errors import LatentEditError
-from latentedit.generators.base import Generator, content_of_label, per_slot, picture_size
+from latentedit.generators.base import Generator, class_of, content_of_label, per_slot, picture_size
 from latentedit.pictures.folder import tell_unreadable, unreadable_among
 from latentedit.pictures.images import list_pictures, read_picture, read_pixels
 from latentedit.pictures.video import is_video, split_time
@@ -151,6 +151,8 @@ class PreparedFaces:
             self._given, self.names = read[: faces.count], names[: faces.count]
         if self._given is not None:
             per_slot(self._given, len(generator.layers), generator.dim)  # or it says what fits
+        else:
+            class_of(generator, faces.label)
         self._content, self._paths = self._contents()
         if faces.every_content and self.several_contents:
             m = len(self._paths)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
@@ -118,6 +119,18 @@ def match_content(content: Tensor, n: int) -> Tensor:
     if len(content) not in (1, n):
         raise LatentEditError(f"content has {len(content)} rows for {n} codes; give one row, or one per code")
     return content.expand(n, *content.shape[1:])
+
+
+def class_of(generator: Generator, label: int | None) -> int | None:
+    """The class that is drawn; the first one of a conditional generator, with a warning, where none is named."""
+    labels = getattr(generator, "labels", 0)
+    if label is None and isinstance(labels, int) and labels > 1:
+        warnings.warn(
+            f"{generator.id} has {labels} classes and none is named: class 0 is taken (--label for another)",
+            stacklevel=3,
+        )
+        return 0
+    return None if label is None else int(label)
 
 
 def content_of_label(generator: Generator, label: int | None) -> Tensor | None:

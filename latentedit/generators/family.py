@@ -148,6 +148,9 @@ class FileGenerator(Shown):
             return self._means[None]
         key = label or 0
         if key not in self._means:
+            warnings.warn(
+                f"{self.id} holds no mean code: truncation moves towards the mean of 4,096 seeds", stacklevel=3
+            )
             self._means[key] = self._mapped(seed_latents(MEAN_SEEDS, self.z_dim), label).mean(0)
         return self._means[key]
 

@@ -112,6 +112,8 @@ class Manifest:
     taggers: tuple[TaggerRecord, ...] = ()
     wanted: int | None = None
     """Rows that the last run was to end with; None where that is not known."""
+    generator_weights: str | None = None
+    """Which weights of its file it is made of, where the file holds others beside them or lacks their average."""
     generator_probe: str | None = None
     """What the generator draws, where its id does not say all; see :mod:`latentedit.generators.probe`."""
 
@@ -177,6 +179,8 @@ class Manifest:
             there, here = getattr(self, name), getattr(wanted, name)
             if isinstance(there, ContentSource) and isinstance(here, ContentSource) and self._are_contents(here):
                 continue  # the same pictures may lie elsewhere by now
+            if name == "label" and {there, here} == {None, 0}:
+                continue  # earlier versions wrote down only a class that was named; without a name it was the first
             if there != here:
                 raise MismatchError(
                     f"{path} holds another run: its {name} is {there}, this one's is {here}; "
@@ -291,6 +295,7 @@ def _parse(document: dict[str, Any]) -> Manifest:
         shards=tuple(map(_parse_file, document["shards"])),
         taggers=tuple(_parse_tagger(record, document["schema_version"]) for record in document["taggers"]),
         wanted=None if document.get("wanted") is None else _whole(document["wanted"], 1),
+        generator_weights=_text(document.get("generator_weights"), optional=True),
         generator_probe=_text(document.get("generator_probe"), optional=True),
     )
     if any(shard.rows != manifest.shard_size for shard in manifest.shards[:-1]):

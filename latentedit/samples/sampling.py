@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 
 from latentedit.errors import LatentEditError, MismatchError
-from latentedit.generators.base import Generator
+from latentedit.generators.base import Generator, class_of
 from latentedit.generators.probe import probe_of
 from latentedit.samples.changed import tagger_has_changed
 from latentedit.samples.contents import Contents
@@ -115,13 +115,14 @@ def sample(
         pictures.mark_unreadable(set(taken.tolist()), known=_contents_taken(Path(out)))
     wanted = Manifest(
         generator_id=generator.id,
+        generator_weights=getattr(generator, "weights", None) or None,
         generator_probe=probe_of(generator),
         generator=generator_name,
         dim=int(generator.dim),
         layers=tuple(generator.layers),
         seed=int(seed),
         truncation=float(truncation),
-        label=None if label is None else int(label),
+        label=class_of(generator, label),
         noise=noise if isinstance(noise, str) else int(noise),
         contents=pictures.seen_from(out) if pictures else None,
         styles_per_content=int(styles_per_content),

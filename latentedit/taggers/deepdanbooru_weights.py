@@ -224,6 +224,7 @@ def read_port_weights(path: Path, height: int, width: int) -> tuple[Weights, tup
     """
     checkpoint = read_checkpoint(path)
     tree = checkpoint.tree if isinstance(checkpoint.tree, dict) else {}
+    tree = {**tree, **checkpoint.state_with(["n_Conv_0.weight"])}
     places = {int(match[1]): name for name in tree if (match := re.fullmatch(r"n_Conv_(\d+)\.weight", str(name)))}
     tags = tree.get("tags")
     if not places or not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):

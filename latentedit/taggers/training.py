@@ -242,9 +242,10 @@ def _find_labels(folder: Path, labels: str | Path | None) -> tuple[Path, Path]:
 
 def _start_from(network: ResidualNetwork, path: str | Path, name: str) -> None:
     """Take over published weights but for the last layer."""
-    state, own = read_checkpoint(path).state(), network.state_dict()
-    found = {key: value.float() for key, value in state.items() if not key.startswith("fc.") and key in own}
+    own = network.state_dict()
     wanted = [key for key in own if not key.startswith("fc.") and not key.endswith("num_batches_tracked")]
+    state = read_checkpoint(path).state_with(wanted)
+    found = {key: value.float() for key, value in state.items() if not key.startswith("fc.") and key in own}
     for key in wanted:
         if key not in found or found[key].shape != own[key].shape:
             raise LatentEditError(

@@ -10,11 +10,17 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_networks import MAKERS, State, discriminator
-from torch import Tensor
+from nvlabs_files import stylegan2_tensors
+from safetensors.torch import save_file
+from tiny_networks import MAKERS, State, dcgan, discriminator, rosinality
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
 import latentedit as le
-from latentedit.generators.family import FileGenerator
+from latentedit.checkpoints.checkpoint import Checkpoint
+from latentedit.errors import LatentEditError
+from latentedit.generators.family import FileGenerator, families
+from latentedit.generators.finding import Chosen
 
 
 def put(start: str, state: State) -> State:
@@ -26,11 +32,6 @@ def within(state: State, wrapper: str) -> State:
     """Names with a wrapper after the first step, as of a module inside that was wrapped."""
     return {".".join((first, wrapper, rest)) if rest else first: tensor for (first, _, rest), tensor in (
         (name.partition("."), tensor) for name, tensor in state.items())}  # fmt: skip
-
-
-def halves(state: State) -> State:
-    """The same in half precision."""
-    return {name: tensor.half() for name, tensor in state.items()}
 
 
 Wrap = Callable[[State, State], Any]
@@ -137,3 +138,94 @@ def test_the_average_wins_however_each_is_wrapped(kind, wrap, plain, tmp_path):
 def test_trained_weights_are_others(kind, plain, tmp_path):
     trained = found(kind, shared(kind, MAKERS[kind](0)), tmp_path / "t.pt")
     assert not same(trained, plain[kind]) and trained.weights == ""
+
+
+def chosen(kind: str, tree: Any) -> Chosen | None:
+    return families()[kind].find(Checkpoint(Path("x.pt"), "torch zip", tree))
+
+
+@pytest.mark.parametrize("kind", MAKERS)
+@pytest.mark.parametrize("what", ["lacks", "has shape"])
+def test_an_average_that_is_not_whole_is_not_used_and_that_is_said(kind, what, tmp_path):
+    trained, average = MAKERS[kind](5), MAKERS[kind](0)
+    name = names_of_parameters(average)[-1]
+    if what == "lacks":
+        del average[name]
+    else:
+        average[name] = torch.zeros(2, 2)
+    torch.save({"g": put("module.", trained), "g_ema": average}, tmp_path / "x.pt")
+    with pytest.warns(UserWarning, match=rf"trained weights \(g\), since the average g_ema is not used: it.* {what}"):
+        generator = le.load_generator(f"{kind}:{tmp_path / 'x.pt'}")
+    assert generator.id == found(kind, trained, tmp_path / "plain.pt").id
+    assert "g_ema is not used" in str(getattr(generator, "weights", ""))
+
+
+def test_trained_weights_are_said_where_files_usually_hold_an_average():
+    for kind, usual in (("stylegan2", "g_ema"), ("nvlabs", "G_ema"), ("genforce", "generator_smooth")):
+        found = chosen(kind, {"d": discriminator(), "g": MAKERS[kind](0)})
+        assert found is not None and f"no average of them ({usual})" in found.warnings[0]
+        assert (plain := chosen(kind, MAKERS[kind](0))) is not None and plain.warnings == () and plain.weights == ""
+    found = chosen("dcgan", {"netD": discriminator(), "netG": dcgan()})
+    assert found is not None and found.found.part == "netG" and found.warnings == ()
+
+
+@pytest.mark.parametrize("kind", MAKERS)
+def test_what_judges_pictures_is_never_the_generator(kind):
+    good = MAKERS[kind](0)
+    for tree in ({"discriminator": discriminator(), "g": good}, put("D.", discriminator()) | put("G.", good),
+                 {"state_dict": put("gan.disc.", discriminator()) | put("gan.gen.", good)}):  # fmt: skip
+        found = chosen(kind, tree)
+        assert found is not None and set(found.found.tensors) == set(good)
+    assert chosen(kind, {"discriminator": discriminator(), "D_ema": discriminator()}) is None
+    assert kind == "dcgan" or chosen(kind, {"netD_ema": good}) is None
+
+
+def test_which_of_two_equal_generators_is_taken_is_said():
+    found = chosen("stylegan2", {"G_AB": rosinality(0), "G_BA": rosinality(1)})
+    assert found is not None and found.found.part == "G_AB"
+    assert "one (G_AB) of 2 generators (G_AB, G_BA)" in found.warnings[-1]
+
+
+def test_no_part_of_other_networks_is_taken_for_a_dcgan(tmp_path):
+    others = put("painter.", dcgan()) | put("judge.", discriminator()) | {"attention.gamma": torch.zeros(1)}
+    torch.save({"state_dict": others}, tmp_path / "x.pt")
+    with pytest.raises(LatentEditError, match="not a DCGAN"):
+        le.load_generator(f"dcgan:{tmp_path / 'x.pt'}")
+
+
+def test_safetensors_with_prefixes(plain, tmp_path):
+    for kind, make in MAKERS.items():
+        both = put("generator.module.", make(5)) | put("generator_ema.", within(make(0), "_orig_mod"))
+        save_file({name: tensor.clone() for name, tensor in both.items()}, tmp_path / f"{kind}.safetensors")
+        generator = le.load_generator(f"{kind}:{tmp_path / f'{kind}.safetensors'}")
+        assert isinstance(generator, FileGenerator) and same(generator, plain[kind])
+
+
+def test_a_half_precision_average_beside_float32(tmp_path):
+    average, trained = rosinality(0), rosinality(5)
+    halved = {name: tensor.half() for name, tensor in average.items()}
+    generator = found("stylegan2", {"g": trained, "g_ema": put("module.", halved)}, tmp_path / "x.pt")
+    assert same(generator, found("stylegan2", halved, tmp_path / "y.pt")) and generator.weights
+
+
+def test_modules_that_were_saved_whole_and_wrapped(plain, tmp_path):
+    layers = [nn.ConvTranspose2d(6, 4, 4, 1, 0, bias=False), nn.BatchNorm2d(4), nn.ReLU()]
+    model = nn.Sequential(OrderedDict(main=nn.Sequential(*layers, nn.ConvTranspose2d(4, 3, 4, 2, 1, bias=False))))
+    model.load_state_dict(dcgan() | {"main.1.num_batches_tracked": torch.tensor(0)})
+    bare = found("dcgan", model, tmp_path / "x.pt")
+    assert "range=-1..1" in bare.notes[0] and "activation" not in bare.notes[0]  # the modules tell
+    for wrapped in (nn.DataParallel(model), AveragedModel(model), {"netD": None, "netG": nn.DataParallel(model)}):
+        generator = found("dcgan", wrapped, tmp_path / "y.pt")
+        assert same(generator, bare) and generator.notes == bare.notes
+
+
+def test_samples_hold_which_weights_and_which_class(tmp_path):
+    tensors = stylegan2_tensors(8, depth=1, labels=3)
+    generator = found("nvlabs", {"G": put("module.", tensors), "G_ema": tensors}, tmp_path / "x.pt")
+    with pytest.warns(UserWarning, match="3 classes and none is named: class 0 is taken"):
+        le.sample(generator, tmp_path / "samples", n=2)
+    manifest = le.open_samples(tmp_path / "samples").manifest
+    assert manifest.label == 0 and manifest.generator_weights == generator.weights != ""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        le.sample(generator, tmp_path / "named", n=2, label=1)

@@ -232,7 +232,8 @@ def load(argument: str, options: Mapping[str, str], *, device: torch.device, dty
             "which pytorch-fid and torch-fidelity publish"
         )
     checkpoint, network = read_checkpoint(Path(argument)), Inception()
-    state, own = checkpoint.state(), network.state_dict()
+    own = network.state_dict()
+    state = checkpoint.state_with(key for key in own if not key.endswith("tracked"))
     wrong = [key for key, value in own.items() if not key.endswith("tracked") and
              (key not in state or state[key].shape != value.shape)]  # fmt: skip
     if wrong:

@@ -141,7 +141,8 @@ def load(
     if not argument:
         raise LatentEditError(f"{name} needs torchvision's weights of its network, as in {name}:FILE.pth")
     checkpoint, layers = read_checkpoint(Path(argument)), nn.Sequential(*TRUNKS[name].layers())
-    state, own = checkpoint.state(), layers.state_dict()
+    own = layers.state_dict()
+    state = checkpoint.state_with(f"features.{key}" for key in own)
     for key, value in own.items():
         if f"features.{key}" not in state or state[f"features.{key}"].shape != value.shape:
             raise DamagedFileError(
