@@ -93,6 +93,7 @@ def test_bad_times_and_files_are_told_in_a_line(clip: Path, tmp_path: Path) -> N
 
 def test_names() -> None:
     assert split_time("a/b.mp4#t=1.5") == (Path("a/b.mp4"), 1.5)
+    assert split_time("a#t=1.mp4#t=2") == (Path("a#t=1.mp4"), 2.0)
     assert is_video("a.MP4#t=3") and is_video(Path("a.webm")) and not is_video("a.png")
 
 
