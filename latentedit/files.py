@@ -9,6 +9,7 @@ import math
 import os
 import re
 import secrets
+import stat
 import sys
 import tomllib
 import unicodedata
@@ -29,18 +30,44 @@ if _CAN_LOCK:
 _TEMPORARY = ".tmp-"
 
 
+def destination(path: str | Path) -> Path:
+    """Where a file of that name is written: what a link leads to, for a link is never replaced.
+
+    Raises:
+        LatentEditError: a device, a pipe or a socket is in its place, or a link that leads in a circle.
+    """
+    path = Path(path)
+    try:
+        target = Path(os.path.realpath(path, strict=path.exists())) if path.is_symlink() else path
+        kind = path.stat().st_mode if path.exists() else stat.S_IFREG
+    except OSError as error:
+        raise LatentEditError(f"cannot write {path}: {error.strerror or error}; choose another place") from error
+    if path.is_symlink() and target.is_symlink():
+        raise LatentEditError(f"{path} is a link that leads in a circle; name a file")
+    of_system = target.parts[1:2] in (("proc",), ("dev",)) and target.parts[2:3] != ("shm",)
+    if not (stat.S_ISREG(kind) or stat.S_ISDIR(kind)) or of_system:
+        what = next((name for is_one, name in _KINDS if is_one(kind)), "a device")
+        raise LatentEditError(f"{path} is {what}, and no file can take its place; name a file")
+    return target
+
+
+_KINDS = ((stat.S_ISFIFO, "a pipe"), (stat.S_ISSOCK, "a socket"))
+
+
 @contextmanager
 def atomic_write(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path`` that takes its place when the block ends without an error.
 
     The folder is made when it is missing; the temporary file keeps the suffix, has the permissions that any new file
     gets, whichever library writes it, is flushed to the disk before it takes the name, and is removed when anything
-    goes wrong, Ctrl-C included. Libraries that may lose what a full disk refuses write by :func:`write_bytes`.
+    goes wrong, Ctrl-C included. A link stays, and what it leads to is written. Libraries that may lose what a full
+    disk refuses write by :func:`write_bytes`.
 
     Raises:
-        LatentEditError: the disk is full, the folder cannot be written to, a file is in its place.
+        LatentEditError: the disk is full, the folder cannot be written to, a file is in its place, or
+            :func:`destination` refuses it.
     """
-    path = Path(path)
+    path = destination(path)
     temporary = path.with_name(f"{_TEMPORARY}{secrets.token_hex(4)}-{path.name}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

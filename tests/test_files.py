@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import os
 import shutil
+import socket
+import stat
 from collections.abc import Callable
 from pathlib import Path, PureWindowsPath
 
@@ -13,8 +15,8 @@ import pytest
 from places import FIXTURES
 
 from latentedit.editing.editors import newest_editor
-from latentedit.errors import DamagedFileError
-from latentedit.files import file_name, read_text, read_toml, visible_files
+from latentedit.errors import DamagedFileError, LatentEditError
+from latentedit.files import atomic_write, destination, file_name, read_text, read_toml, visible_files
 from latentedit.shipped import shipped
 
 NOTES = b"\0\5\x16\7\0\2\0\0Mac OS X        " + bytes(100)
@@ -94,3 +96,55 @@ def test_other_text_is_said_with_its_byte(tmp_path: Path) -> None:
         read_toml(file)
     with pytest.raises(DamagedFileError, match="no such file"):
         read_text(tmp_path / "none")
+
+
+def test_a_link_stays_and_what_it_leads_to_is_written(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    for name in ("old", "new"):  # one that is there, and one that is not yet
+        target = tmp_path / "there" / name
+        if name == "old":
+            target.write_text("before")
+        link, through = tmp_path / name, tmp_path / f"{name}-2"
+        link.symlink_to(Path("there") / name)
+        through.symlink_to(link)
+        with atomic_write(through) as temporary:
+            temporary.write_text("after")
+        assert link.is_symlink() and through.is_symlink() and target.read_text() == "after"
+    assert sorted(path.name for path in (tmp_path / "there").iterdir()) == ["new", "old"]
+    (tmp_path / "a").symlink_to(tmp_path / "b")
+    (tmp_path / "b").symlink_to(tmp_path / "a")
+    with pytest.raises(LatentEditError, match="a is a link that leads in a circle"), atomic_write(tmp_path / "a"):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("make", "what"),
+    [
+        (lambda path: os.mkfifo(path), "a pipe"),
+        (lambda path: socket.socket(socket.AF_UNIX).bind(str(path)), "a socket"),
+        (lambda path: os.mknod(path, stat.S_IFCHR | 0o600, os.makedev(1, 3)), "a device"),
+    ],
+    ids=["pipe", "socket", "device"],
+)
+def test_what_is_no_file_is_not_replaced(
+    tmp_path: Path, make: Callable[[Path], object], what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # a socket's name is short
+    node = Path("node")
+    try:
+        make(node)
+    except (PermissionError, AttributeError):
+        pytest.skip("this system or user makes no such node")
+    before = node.stat()
+    for path in (node, Path("link")):
+        if path != node:
+            path.symlink_to(node)
+        with pytest.raises(LatentEditError, match=f"{path} is {what}, and no file"), atomic_write(path):
+            pass
+    assert node.stat().st_mode == before.st_mode and node.stat().st_ino == before.st_ino
+
+
+def test_devices_of_the_system_are_not_written_to() -> None:
+    for path in ("/dev/latentedit-nothing", "/proc/self/fd/latentedit"):
+        with pytest.raises(LatentEditError, match="is a device"):
+            destination(path)

@@ -452,8 +452,9 @@ def refuse_existing(path: Path, force: bool) -> None:
     Raises:
         LatentEditError: there is one, or another process is writing it, or its folder cannot be written to.
     """
-    from latentedit.files import only_writer_of
+    from latentedit.files import destination, only_writer_of
 
+    destination(path)
     if path.exists() and not force:
         raise LatentEditError(f"{path} exists; name another file, or overwrite it with --force")
     if path.is_dir():

@@ -71,6 +71,7 @@ class AskedOutput:
             UsageError: options that mean nothing together.
             LatentEditError: a file where a folder is named.
         """
+        from latentedit.files import destination
         from latentedit.pictures.writing import UnknownSuffixError
 
         if self.is_folder and self.strip and self.sheet is None:
@@ -84,7 +85,8 @@ class AskedOutput:
                 check_place(self.out, self.force)
             except UnknownSuffixError as error:
                 raise UnknownSuffixError(f"{error}, or in / for a folder") from error
-        elif self.out is not None and self.out.is_file():
+        elif self.out is not None and self.out.exists() and not self.out.is_dir():
+            destination(self.out)
             raise LatentEditError(f"{self.out} is a file; name a folder, or a picture as in {self.out}.png")
 
     @property
