@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from latentedit.checkpoints.checkpoint import Checkpoint, read_checkpoint
+from latentedit.checkpoints.forks import fork_of
 from latentedit.errors import DamagedFileError, LatentEditError
 from latentedit.generators.base import match_content, per_slot, seed_latents, truncate, weights_id
 from latentedit.generators.channels import ON_WHITE, check_channels, has_alpha, to_colours
@@ -271,6 +272,8 @@ def family_of(checkpoint: Checkpoint) -> Family | None:
 
 def unrecognised(checkpoint: Checkpoint) -> str:
     """What a file that no family recognises seems to be, and what to do, in a line."""
+    if (fork := fork_of(checkpoint.state())) is not None:
+        return f"no family of generators knows it: {fork}. {OWN_DECODER}"
     return checkpoint.diagnosis() or f"{checkpoint.seems_to_be()}. {OWN_DECODER}"
 
 
