@@ -257,12 +257,14 @@ def decode(
     output.check()
     import torch
 
-    from latentedit.directions.formats import read_named_codes
+    from latentedit.directions.formats import codes_of_generator, read_named_codes
     from latentedit.editing.faces import Faces
     from latentedit.files import file_name
 
     files = [file for path in codes for file in (_codes_in(path) if path.is_dir() else [path])]
-    read = [read_named_codes(file) for file in files]
+    g = context.generator(generator)
+    layers = len(g.layers)
+    read = [codes_of_generator(*read_named_codes(file), layers=layers, dim=g.dim, where=str(file)) for file in files]
     names = [name for some, _ in read for name in some][:n]
     shapes = {tuple(some.shape[1:]) for _, some in read}
     if len(shapes) > 1:
@@ -270,7 +272,7 @@ def decode(
     faces = Faces(codes=torch.cat([some for _, some in read])[:n], content=content, label=label)
     faces = with_all_contents(context, faces, len(names))
     out = output.place(f"{file_name(f'decode-{codes[0].resolve().stem}')}.png")
-    prepared = faces.prepare(context.generator(generator), batch_size=context.batch_size)
+    prepared = faces.prepare(g, batch_size=context.batch_size)
     prepared.names = names if len(names) == len(prepared) else names * len(prepared)  # one code with several contents
     drawn = output.write(context, out, prepared)
     context.result(drawn.document, f"{drawn} ({len(prepared)} codes, {generator})")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
 
@@ -62,8 +62,9 @@ def info(context: Context, file: str) -> None:
 @click.option(
     "--as",
     "rows",
-    type=click.Choice(["directions", "slots"]),
-    help="what the rows of an array are: directions, or the slots of one  [default: asked where both fit]",
+    type=click.Choice(["directions", "slots", "faces"]),
+    help="what the rows of an array are: directions, the slots of one, or codes, one a face  [default: asked where "
+    "several fit]",
 )
 @click.option("--from", "source_format", metavar="FORMAT", help="[default: by what SOURCE holds]")
 @click.option("--to", "target_format", metavar="FORMAT", help="[default: by how TARGET ends]")
@@ -71,7 +72,7 @@ def info(context: Context, file: str) -> None:
 @common
 def convert(
     context: Context, source: Path, target: Path, generator: str | None, tags: tuple[str, ...],
-    rows: Rows | None, source_format: str | None, target_format: str | None, force: bool,
+    rows: Rows | Literal["faces"] | None, source_format: str | None, target_format: str | None, force: bool,
 ) -> None:  # fmt: skip
     """Turn directions or style codes of another project into ours, or the other way.
 

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from latentedit.directions.formats import read_named_codes
+from latentedit.directions.formats import codes_of_generator, read_named_codes
 from latentedit.errors import LatentEditError
 from latentedit.generators.base import Generator, class_of, content_of_label, per_slot, picture_size
 from latentedit.pictures.folder import tell_unreadable, unreadable_among
@@ -148,6 +148,8 @@ class PreparedFaces:
             self.names = faces.names[: faces.count] or [f"code {i}" for i in range(len(self._given))]
         elif faces.codes is not None:
             names, read = read_named_codes(faces.codes)
+            layers = len(generator.layers)
+            names, read = codes_of_generator(names, read, layers=layers, dim=generator.dim, where=str(faces.codes))
             self._given, self.names = read[: faces.count], names[: faces.count]
         if self._given is not None:
             per_slot(self._given, len(generator.layers), generator.dim)  # or it says what fits

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from latentedit.directions.formats.codes import read_codes, read_named_codes, read_scores, write_codes, write_scores
+from latentedit.directions.formats.codes import (
+    codes_of_generator,
+    read_codes,
+    read_named_codes,
+    read_scores,
+    write_codes,
+    write_scores,
+)
 from latentedit.directions.formats.conversion import Converted, convert_file, foreign
 from latentedit.directions.formats.reading import Rows
 from latentedit.directions.formats.recognition import FORMATS
@@ -12,6 +19,7 @@ __all__ = [
     "FORMATS",
     "Converted",
     "Rows",
+    "codes_of_generator",
     "convert_file",
     "export_directions",
     "foreign",

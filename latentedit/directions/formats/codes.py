@@ -1,12 +1,14 @@
 """Style codes and scores in files of other projects.
 
 Codes are those of W or W+: (n, d), or one row per slot, (n, layers, d). A file cannot tell W from z: z must be
-mapped first (:meth:`latentedit.generators.Generator.map`). Two dimensions are n codes, never one code's slots.
+mapped first (:meth:`latentedit.generators.Generator.map`). Two dimensions are n codes, unless they are as many as the
+generator has slots: :func:`codes_of_generator` knows how many these are.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import warnings
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -52,10 +54,43 @@ def named_codes(held: Held, *, format: str | None) -> tuple[tuple[str, ...], Ten
         if not isinstance(tree, Mapping) or "w" not in tree:
             raise DamagedFileError(f"{held.path}: has no array w, so it is not a projected_w file")
         where, tree = f"{held.path}: w", tree["w"]
-    codes = _as_codes(numbers(tree, where), where)
+    values = numbers(tree, where)
+    codes = _as_codes(values[0] if values.ndim == 4 and len(values) == 1 else values, where)
     stem = held.path.stem
     names = (stem,) if len(codes) == 1 else tuple(f"{stem}-{i}" for i in range(len(codes)))
     return names, torch.from_numpy(codes)
+
+
+def codes_of_generator(
+    names: Sequence[str], codes: Tensor, *, layers: int, dim: int, where: str, faces: bool = False
+) -> tuple[tuple[str, ...], Tensor]:
+    """Codes of a file as those of a generator with so many slots.
+
+    (n, 1, d) are n codes, and rows of layers * d numbers are codes by slot. (layers, d) may be one face, with a code
+    for each slot, as projectors of StyleGAN write it, or as many faces: it is taken for one, with a warning that says
+    how to choose, unless all its rows are the same, which is one face in either case.
+
+    Args:
+        names: of the codes, as :func:`read_named_codes` gives them.
+        codes: (n, d) or (n, slots, d).
+        layers: slots of the generator.
+        dim: d of the generator.
+        where: the file, for messages.
+        faces: (layers, d) is as many faces.
+    """
+    if codes.ndim == 3 and codes.shape[1] == 1:
+        return tuple(names), codes[:, 0]
+    if codes.ndim == 2 and codes.shape[1] == layers * dim != dim:
+        return tuple(names), codes.reshape(len(codes), layers, dim)
+    if faces or layers < 2 or tuple(codes.shape) != (layers, dim):
+        return tuple(names), codes
+    if not bool((codes == codes[:1]).all()):
+        warnings.warn(
+            f"{where}: {layers} x {dim} numbers are taken for one face, a code for each of its {layers} slots; for "
+            f"{layers} faces, save them as ({layers}, 1, {dim}): latentedit convert FILE NEW.npy --as faces",
+            stacklevel=2,
+        )
+    return (str(names[0]).removesuffix("-0"),), codes[None]
 
 
 def _code_format(held: Held) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from latentedit.directions.bank import DirectionBank
-from latentedit.directions.formats.codes import named_codes, write_codes
+from latentedit.directions.formats.codes import codes_of_generator, named_codes, write_codes
 from latentedit.directions.formats.containers import Held, read_file
 from latentedit.directions.formats.reading import Rows
 from latentedit.directions.formats.recognition import FORMATS, check_format, format_of_suffix, guess_format
@@ -36,7 +36,7 @@ def convert_file(
     tags: Sequence[str] | None = None,
     source_format: str | None = None,
     target_format: str | None = None,
-    rows: Rows | None = None,
+    rows: Rows | Literal["faces"] | None = None,
     generator_name: str = "",
 ) -> Converted:
     """Read directions or codes of one format, write another.
@@ -51,7 +51,8 @@ def convert_file(
             dimensions is a direction unless one of the formats, or the suffix ``.npz`` of the target, is of codes.
         target_format: the same; by the target's suffix when None.
         rows: what the rows of an array (k, d) are, "directions" or the "slots" of one; an array of three dimensions is
-            then of directions as well. None: what only fits.
+            then of directions as well; "faces": they are codes, one a face, and (n, 1, d) is written. None: what only
+            fits; of codes as many as the generator has slots, :func:`codes_of_generator` says what is taken for what.
         generator_name: what the generator was loaded by; stays in ``.safetensors``.
 
     Raises:
@@ -64,8 +65,10 @@ def convert_file(
             check_format(name, FORMATS[name].holds if name in FORMATS else "directions")
     found = source_format or guess_format(held)
     of_codes = target_format is not None and FORMATS[target_format].holds == "codes"
+    faces = rows == "faces"
+    rows = None if rows == "faces" else rows
     if target_format is None:
-        of_codes = Path(target).suffix.lower() == ".npz" and rows is None
+        of_codes = faces or Path(target).suffix.lower() == ".npz" and rows is None
     if rows is not None and source_format is None:
         found = found.removeprefix("latents-")
     if of_codes and source_format is None and found in ("interfacegan", "npy", "pt"):
@@ -74,7 +77,7 @@ def convert_file(
     name = target_format or format_of_suffix(target, holds)
     check_format(name, holds, to_write=True)
     if holds == "codes":
-        return _convert_codes(held, found, target, name, generator, tags)
+        return _convert_codes(held, found, target, name, generator, tags, faces=faces)
     bank = _bank(held, found, generator, tags, rows, generator_name)
     if len(bank) > 1 and name in ("npy", "pt", "interfacegan"):
         codes = f", or say --to latents-{FORMATS[name].suffix[1:]} if they are codes" * (found in ("npy", "pt"))
@@ -102,15 +105,21 @@ def _bank(
 
 
 def _convert_codes(
-    held: Held, found: str, target: str | Path, name: str, generator: Generator | None, tags: Sequence[str] | None
-) -> Converted:
+    held: Held, found: str, target: str | Path, name: str, generator: Generator | None, tags: Sequence[str] | None,
+    *, faces: bool,
+) -> Converted:  # fmt: skip
     if tags is not None:
         raise LatentEditError(f"{held.path} holds codes ({FORMATS[found].title}), which have no tags; leave --tag out")
     names, codes = named_codes(held, format=found)
     layers = None
     if generator is not None:
         layers = len(generator.layers)
+        names, codes = codes_of_generator(
+            names, codes, layers=layers, dim=generator.dim, where=str(held.path), faces=faces
+        )
         per_slot(codes, layers, generator.dim)
+    if faces and codes.ndim == 2 and name != "projected-w":
+        codes = codes[:, None]  # which no generator's slots can be taken for
     write_codes(codes, target, format=name, layers=layers)
     return Converted("codes", found, name, names, tuple(codes.shape))
 
