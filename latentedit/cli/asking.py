@@ -75,12 +75,11 @@ def typed_options(order: Iterable[str], given: Mapping[str, Sequence[Any]]) -> t
 
 def meant(names: tuple[str, ...], samples: Samples, tagger: str | None) -> tuple[str, ...]:
     """The tags of samples that names mean, in whatever spelling; others as they are."""
-    from latentedit.directions.edit_text import known_tag
+    from latentedit.taggers.tag_names import known_tags
 
     if not names or not samples.taggers:
         return names
-    known = samples.tags(tagger)
-    return tuple(known_tag(name, known) for name in names)
+    return known_tags(names, samples.tags(tagger))
 
 
 @dataclass(frozen=True)

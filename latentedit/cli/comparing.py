@@ -78,6 +78,7 @@ def compare(
     from latentedit.samples.contents import Contents
     from latentedit.study.comparison import check_editors, unique_names
     from latentedit.study.comparison import compare as run
+    from latentedit.taggers.tag_names import shared_tags
 
     editors = dict(zip(unique_names(files), map(open_editor, files), strict=True))
     by_file = dict(zip(files, editors.values(), strict=True))
@@ -86,7 +87,8 @@ def compare(
     judged = load_judge(context, g, by_file, judge)
     tagger = judged.tagger
     first, *rest = editors.values()
-    common_tags = [t for t in first.tags if all(t in editor.tags for editor in rest) and t in tagger.tags][:MOST]
+    shared = [shared_tags(first.tags, other.tags) for other in (*rest, tagger)]
+    common_tags = [tag for tag in first.tags if all(tag in others for others in shared)][:MOST]
     known = dict.fromkeys(tag for editor in editors.values() for tag in editor.tags)
     chosen = asked.edits(known, default=common_tags, say=context.say)
     for one in chosen:

@@ -386,6 +386,7 @@ def _say_odd(context: Context, opened: Opened, edits: Sequence[Edit], *, strip: 
 
     relations, done = TagRelations.load(), "the strip adds them up" if strip else "each has a row of its own"
     tags = [one.tag for one in edits]
+    relations = relations.spelled_as(tags)
     for tag in dict.fromkeys(tag for tag in tags if tags.count(tag) > 1):
         context.say(f"{tag} is asked for {tags.count(tag)} times: {done}")
     more = list(dict.fromkeys(one.tag for one in edits if one.strength is None or one.strength > 0))

@@ -42,8 +42,9 @@ def draw_for(
         edited: pictures that the measurement itself decodes.
     """
     from latentedit.metrics.carriers import draw_own, natural_networks
+    from latentedit.taggers.tag_names import known_tags
 
-    wanted = [tag for tag in dict.fromkeys(targets) if tag in judge.tags]
+    wanted = [tag for tag in dict.fromkeys(known_tags(targets, judge.tags)) if tag in judge.tags]
     if not natural or not wanted:
         context.say(f"{edited} pictures to decode; no own pictures, so nothing of naturalness, gap and ceiling")
         return None, ""

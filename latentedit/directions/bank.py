@@ -20,12 +20,13 @@ from torch import Tensor
 from latentedit.directions.direction import Direction, check_same_space
 from latentedit.directions.edits import Edit, EditLike
 from latentedit.directions.table import html_of
-from latentedit.errors import DamagedFileError, LatentEditError, MismatchError, UnknownNameError
+from latentedit.errors import DamagedFileError, LatentEditError, MismatchError
 from latentedit.files import visible_files
 from latentedit.generators.base import Generator
 from latentedit.generators.probe import check_probe, probe_of
 from latentedit.pictures.notebook import few
 from latentedit.shipped import shipped
+from latentedit.taggers.tag_names import found_tag, known_tag
 from latentedit.tensorfile import read_safetensors, write_safetensors
 
 FORMAT = "latentedit.directions"
@@ -127,12 +128,10 @@ class DirectionBank:
         return {d.tag: d.strength for d in self if d.strength is not None}
 
     def __getitem__(self, tag: str) -> Direction:
-        if tag not in self._directions:
-            raise UnknownNameError("direction", tag, self.tags)
-        return self._directions[tag]
+        return self._directions[found_tag(tag, self._directions, "direction")]
 
     def __contains__(self, tag: object) -> bool:
-        return tag in self._directions
+        return isinstance(tag, str) and known_tag(tag, self._directions) in self._directions
 
     def __len__(self) -> int:
         return len(self._directions)

@@ -20,14 +20,13 @@ from __future__ import annotations
 
 import json
 import re
-import unicodedata
 from collections.abc import Iterable, Mapping
 from decimal import Context, Decimal
 from fractions import Fraction
-from functools import lru_cache
 from typing import Any, cast
 
 from latentedit.errors import LatentEditError
+from latentedit.taggers.tag_names import folded, spellings, tag_index
 
 _PLAIN = re.compile(r'[^\s=>/@,"!+−-][^\s=>/@,"]*')
 NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
@@ -60,7 +59,7 @@ _LAYER = re.compile(r'[^\s,"]+')
 
 def quoted(tag: str, plain: re.Pattern[str] = _PLAIN) -> str:
     """A tag as the text has it; in quotes unless it is read back as it is, whatever tags are known."""
-    unchanged = plain.fullmatch(tag) and (plain is not _PLAIN or _normal(tag) == tag)
+    unchanged = plain.fullmatch(tag) and (plain is not _PLAIN or folded(tag) == tag)
     return tag if unchanged else json.dumps(tag, ensure_ascii=False)
 
 
@@ -87,34 +86,6 @@ def _rounded(exact: Fraction, digits: int) -> str:
 # ---- reading
 
 
-def _normal(tag: str) -> str:
-    return unicodedata.normalize("NFC", tag).lower().replace(" ", "_")
-
-
-def known_tag(name: str, known: Iterable[str]) -> str:
-    """The known tag that a user means: itself, or the one that is alike but for spaces and case.
-
-    ``Long Hair`` and ``Long_Hair`` mean ``long_hair``; what is not known comes back as it is.
-
-    Raises:
-        LatentEditError: several are alike, and none of them is what was written.
-    """
-    exact, alike = _index(tuple(known))
-    found = [name] if name in exact else alike.get(_normal(name.strip()), [name])
-    if len(found) > 1:
-        raise LatentEditError(f"{name!r} may be {' or '.join(map(repr, found))}; write one of them")
-    return found[0]
-
-
-@lru_cache(maxsize=16)
-def _index(known: tuple[str, ...]) -> tuple[frozenset[str], dict[str, list[str]]]:
-    """Known tags, and those that are alike but for spaces and case."""
-    alike: dict[str, list[str]] = {}
-    for tag in sorted(set(known)):
-        alike.setdefault(_normal(tag), []).append(tag)
-    return frozenset(known), alike
-
-
 class Reader:
     """Reads the text of edits from the left.
 
@@ -125,7 +96,7 @@ class Reader:
 
     def __init__(self, text: str, known: Iterable[str]) -> None:
         self.text, self.place = text, 0
-        self.exact, self.alike = _index(tuple(known))
+        self.exact, self.alike = tag_index(tuple(known))
 
     def edits(self) -> list[dict[str, Any]]:
         """What is said of each edit, under the names of its fields.
@@ -235,7 +206,7 @@ class Reader:
                 continue  # the space before what is said of a tag
             if rest[:length] in self.exact:
                 return rest[:length], length
-            if not rest[:length].endswith(" ") and (found := self.alike.get(_normal(rest[:length]))):
+            if not rest[:length].endswith(" ") and (found := spellings(rest[:length], self.alike)):
                 if len(found) > 1:
                     raise self.error(f"that may be {' or '.join(map(repr, found))}; write one of them")
                 return found[0], length

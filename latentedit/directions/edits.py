@@ -21,9 +21,10 @@ from dataclasses import dataclass, fields
 from typing import Any, TypeAlias
 
 from latentedit.directions.direction import UNITS, Unit
-from latentedit.directions.edit_text import NUMBER, PERCENTILE, Reader, decimal, known_tag, quoted, written
+from latentedit.directions.edit_text import NUMBER, PERCENTILE, Reader, decimal, quoted, written
 from latentedit.directions.pairs import TagPair, TagRelations
 from latentedit.errors import LatentEditError, UnknownNameError
+from latentedit.taggers.tag_names import known_tag, known_tags
 
 DEFAULT_STRENGTH = 3.0
 """σ that every tag and finder is moved by when nothing is said; chosen by ``benchmarks/edits.py``."""
@@ -111,7 +112,7 @@ class Edit:
         Raises:
             LatentEditError: it is no edit; the message says where it stops being one.
         """
-        said = Reader(text, [*tags, *TagRelations.load().tags]).edits()
+        said = Reader(text, [*(tags := tuple(tags)), *TagRelations.load().spelled_as(tags).tags]).edits()
         try:
             return cls([cls(**one) for one in said])
         except LatentEditError as error:
@@ -150,6 +151,18 @@ class Edit:
         if not isinstance(found, Sequence) or isinstance(found, str) or not all(isinstance(o, Mapping) for o in found):
             raise LatentEditError(f"{_short(found)} is no edit; it must be an object with a tag, or a list of them")
         return cls([cls.from_json(one) for one in found])
+
+    def spelled_as(self, tags: Iterable[str]) -> Edit:
+        """The same with the spelling of these tags, where it names one of them in another."""
+        known = tuple(tags)
+
+        def spell(one: Edit) -> Edit:
+            opposite = one.opposite if one.opposite in ("auto", None) else known_tag(str(one.opposite), known)
+            found = known_tag(one.tag, known), opposite, known_tags(one.keep, known)
+            same = found == (one.tag, one.opposite, one.keep)
+            return one if same else one._with(tag=found[0], opposite=opposite, keep=found[2])
+
+        return self._each(spell)
 
     # ---- how far
 
@@ -218,9 +231,10 @@ class Edit:
             UnknownNameError: a tag that the editor does not know.
         """
         known = tuple(tags)
-        relations = relations or TagRelations.load()
+        relations = (relations or TagRelations.load()).spelled_as(known)
 
         def settle(one: Edit) -> Edit:
+            one = one.spelled_as(known)
             for tag in (one.tag, *(() if one.opposite in ("auto", None) else (one.opposite,))):
                 if tag not in known:
                     raise UnknownNameError("tag", str(tag), known)
@@ -327,8 +341,12 @@ def merged(one: Edit, change: Edit) -> Edit:
     return one._with(**said)
 
 
-def as_edits(edits: Any) -> list[Edit]:
+def as_edits(edits: Any, tags: Iterable[str] = ()) -> list[Edit]:
     """A list of edits, one of them in a list of its own; a list's members are edits each.
+
+    Args:
+        edits: as an editor takes them.
+        tags: whose spelling they have, such as a judge's.
 
     Raises:
         LatentEditError: there are none.
@@ -336,7 +354,7 @@ def as_edits(edits: Any) -> list[Edit]:
     found = [edits] if isinstance(edits, (str, TagPair, Mapping, Edit)) else list(edits)
     if not found:
         raise LatentEditError("there is no edit; name a tag or more")
-    return [Edit(one) for one in found]
+    return [Edit(one).spelled_as(tags) for one in found]
 
 
 def _parts(edits: Any) -> tuple[Edit, ...]:

@@ -43,6 +43,7 @@ from latentedit.generators.base import Generator
 from latentedit.generators.probe import probe_of
 from latentedit.registry import Registry
 from latentedit.samples.store import Samples, open_samples
+from latentedit.taggers.tag_names import found_tag
 
 STILL = 1e-6
 """Codes that deviate less along a direction, as a share of how they deviate in all, do not vary along it."""
@@ -96,10 +97,7 @@ class FunctionFinder:
             UnknownNameError: it finds no such tag.
         """
         found = {direction.tag: direction for direction in self.function(source)}
-        for tag in tags or ():
-            if tag not in found:
-                raise UnknownNameError("tag", tag, found)
-        return [found[tag] for tag in (found if tags is None else tags)]
+        return list(found.values()) if tags is None else [found[found_tag(tag, found)] for tag in tags]
 
 
 def resolve_finder(finder: str | Finder | Callable[[Moments], list[Direction]]) -> Finder:

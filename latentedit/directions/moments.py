@@ -48,6 +48,7 @@ from latentedit.directions.statistics import Array, Statistics, Tagged, combine,
 from latentedit.errors import DamagedFileError, LatentEditError, MismatchError, UnknownNameError
 from latentedit.pictures.notebook import few, table_html
 from latentedit.samples.tag_filter import select_tags
+from latentedit.taggers.tag_names import found_tag
 from latentedit.tensorfile import read_safetensors, write_safetensors
 
 if TYPE_CHECKING:
@@ -270,10 +271,9 @@ class Moments:
         Raises:
             UnknownNameError: not a tag of these moments.
         """
-        for tag in tags or ():
-            if tag not in self.tags:
-                raise UnknownNameError("tag", tag, self.tags)
-        return [self.tags.index(tag) for tag in (self.tags if tags is None else tags)]
+        if tags is None:
+            return list(range(len(self.tags)))
+        return [self.tags.index(found_tag(tag, self.tags)) for tag in tags]
 
     # -- files
 

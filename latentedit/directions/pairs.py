@@ -18,6 +18,7 @@ from typing import Any
 from latentedit.errors import LatentEditError, UnknownNameError
 from latentedit.files import read_toml
 from latentedit.shipped import shipped
+from latentedit.taggers.tag_names import known_tag, known_tags, plain_tag, shared_tags
 
 UMBRELLAS = {"hair": ("hair_length", "hair_color")}
 """Names that stand for several groups where a group is named."""
@@ -36,7 +37,7 @@ class TagPair:
     ratio: float = -1 / 3
 
     def __post_init__(self) -> None:
-        if self.positive == self.negative:
+        if plain_tag(self.positive) == plain_tag(self.negative):
             raise LatentEditError(f"{self.positive!r} cannot be its own opposite")
         if not math.isfinite(self.ratio):
             raise LatentEditError(f"ratio {self.ratio} of {self.positive!r} and {self.negative!r}: not a finite number")
@@ -71,17 +72,18 @@ class TagRelations:
         home: dict[str, str] = {}
         for name, tags in self.groups.items():
             for tag in tags:
-                if tag in home:
-                    raise LatentEditError(f"tag {tag!r} is in group {home[tag]!r} and again in {name!r}; keep one")
-                home[tag] = name
+                if (plain := plain_tag(tag)) in home:
+                    raise LatentEditError(f"tag {tag!r} is in group {home[plain]!r} and again in {name!r}; keep one")
+                home[plain] = name
         paired: set[str] = set()
         for pair in self.pairs:
-            for tag in (pair.positive, pair.negative):
-                if tag in paired:
+            plain_tags = [plain_tag(tag) for tag in (pair.positive, pair.negative)]
+            for tag, plain in zip((pair.positive, pair.negative), plain_tags, strict=True):
+                if plain in paired:
                     raise LatentEditError(f"tag {tag!r} is in two pairs; keep one")
-                paired.add(tag)
-            if home.get(pair.positive) != home.get(pair.negative):
-                names = [repr(home[tag]) if tag in home else "none" for tag in (pair.positive, pair.negative)]
+                paired.add(plain)
+            if home.get(plain_tags[0]) != home.get(plain_tags[1]):
+                names = [repr(home[plain]) if plain in home else "none" for plain in plain_tags]
                 raise LatentEditError(
                     f"the pair {pair.positive!r}, {pair.negative!r} needs one group for both; "
                     f"their groups are {names[0]} and {names[1]}"
@@ -133,8 +135,21 @@ class TagRelations:
         paired = [tag for pair in self.pairs for tag in (pair.positive, pair.negative)]
         return _once(paired, *self.groups.values(), *self.related.values())
 
+    def spelled_as(self, tags: Iterable[str]) -> TagRelations:
+        """The same with the spelling of these tags, where they name one of them in another."""
+        spelling = {tag: tag for tag in self.tags} | shared_tags(self.tags, tags)
+        if all(one == other for one, other in spelling.items()):
+            return self
+        pairs = tuple(TagPair(spelling[p.positive], spelling[p.negative], p.ratio) for p in self.pairs)
+        groups, related = (
+            {name: tuple(spelling[tag] for tag in held) for name, held in lists.items()}
+            for lists in (self.groups, self.related)
+        )
+        return TagRelations(pairs, groups, related)
+
     def opposite_of(self, tag: str) -> TagPair | None:
         """The pair of a tag, turned so that the tag is its positive one; None when it has no opposite."""
+        tag = known_tag(tag, self.tags)
         for pair in self.pairs:
             if tag == pair.positive:
                 return pair
@@ -144,6 +159,7 @@ class TagRelations:
 
     def group_of(self, tag: str) -> tuple[str, ...]:
         """The tags that exclude each other and this one, itself included; ``(tag,)`` when there are none."""
+        tag = known_tag(tag, self.tags)
         for tags in self.groups.values():
             if tag in tags:
                 return tags
@@ -156,6 +172,7 @@ class TagRelations:
         A group and its related tags are one, and all of it may change with any tag of it: a mouth that opens may smile,
         and a smile may open the mouth. It goes one step: what is related to a related tag by another list is not added.
         """
+        tag = known_tag(tag, self.tags)
         wide = (self._widened(name) for name in self.related)
         return _once(self.group_of(tag), *(tags for tags in wide if tag in tags))
 
@@ -196,7 +213,9 @@ def _read(path: Path, *, over: TagRelations | None = None) -> TagRelations:
         pairs = tuple(_read_pair(pair) for pair in _table(content.get("pair", []), list, "[[pair]]"))
         groups, related = _read_lists(content, "groups", "group"), _read_lists(content, "related", "related")
         found = TagRelations(pairs, groups)
-        found = found if over is None else over._overridden_by(found)
+        if over is not None:
+            found = over._overridden_by(found.spelled_as(over.tags))
+        related = {name: known_tags(tags, found.tags) for name, tags in related.items()}
         return replace(found, related={**found.related, **related})
     except LatentEditError as error:
         raise LatentEditError(f"{path}: {error}") from error
@@ -231,6 +250,6 @@ def _table(value: Any, kind: type, what: str) -> Any:
 
 
 def _text(value: Any, what: str) -> str:
-    if not isinstance(value, str) or not value:
+    if not isinstance(value, str) or not value.strip():
         raise LatentEditError(f"{what} is {value!r}; write a tag in quotes")
     return value

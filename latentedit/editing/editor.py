@@ -119,5 +119,6 @@ def lines_of(editor: Editor, edits: EditLike) -> list[Direction]:
     lines = getattr(editor, "bank", editor)
     if not isinstance(lines, DirectionBank):
         return []
-    tags = [tag for one in Edit(edits).parts for tag in (one.tag, one.opposite) if tag in lines]
+    parts = Edit(edits).spelled_as(lines.tags).parts
+    tags = [tag for one in parts for tag in (one.tag, one.opposite) if tag in lines]
     return [lines[str(tag)] for tag in dict.fromkeys(tags)]

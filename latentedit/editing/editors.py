@@ -21,6 +21,7 @@ from latentedit.prior.prior_file import FORMAT as PRIOR
 from latentedit.prior.settled import Settled
 from latentedit.prior.transport import Transport
 from latentedit.shipped import shipped
+from latentedit.taggers.tag_names import known_tag
 from latentedit.tensorfile import header
 
 EditorFile: TypeAlias = DirectionBank | Prior
@@ -116,7 +117,7 @@ def check_tags(edits: Iterable[Edit], editor: OwnEditor, where: str, *, folder: 
     """
     for one in (part for edit in edits for part in edit.parts):
         for tag in (one.tag, one.opposite):
-            if tag not in (None, "auto", *editor.tags):
+            if tag not in (None, "auto") and known_tag(tag, editor.tags) not in editor.tags:
                 raise _unknown(str(tag), editor, where, Path(folder))
 
 
@@ -129,7 +130,7 @@ def _unknown(tag: str, editor: OwnEditor, where: str, folder: Path) -> LatentEdi
             found = open_editor(path)
         except LatentEditError:
             continue
-        if tag in found.tags:
+        if known_tag(tag, found.tags) in found.tags:
             option = "prior" if isinstance(found, Prior) else "directions"
             name = SHIPPED if _ships(path) else str(path)
             other = "" if found.generator_id == editor.generator_id else f", of {found.generator_name or 'another'}"

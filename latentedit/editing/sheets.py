@@ -207,8 +207,8 @@ def drawn(faces: PreparedFaces, editor: Editor | None = None, edits: EditLike = 
 
 def go_together(edits: Edit) -> bool:
     """Whether no two of several edits ask for two tags of one group of the shipped ``pairs.toml``."""
-    relations = TagRelations.load()
     tags = [one.tag for one in edits.parts if one.strength is None or one.strength > 0]
+    relations = TagRelations.load().spelled_as(tags)
     return not any(b in relations.group_of(a) for i, a in enumerate(tags) for b in tags[i + 1 :])
 
 

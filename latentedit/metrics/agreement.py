@@ -13,6 +13,7 @@ import numpy as np
 
 from latentedit.errors import LatentEditError
 from latentedit.samples.store import Samples
+from latentedit.taggers.tag_names import shared_tags
 
 _ROWS = 512  # at once; of 10,000 tags they take 40 MB a copy
 
@@ -23,7 +24,7 @@ class Agreement:
 
     Attributes:
         first, second: ids of the taggers.
-        tags: k names, in the first one's order.
+        tags: k names, in the first one's order and spelling.
         rows: rows labelled by both, for one tag at least.
         labelled: (k,) rows labelled by both for the tag, which its counts, kappa and correlation are of.
         only_first, only_second, both: (k,) rows that carry the tag by one of them alone, and by both.
@@ -76,11 +77,13 @@ def tagger_agreement(
             f"{samples.path} has to hold tags of two taggers, and holds {', '.join(ids)}; "
             f"add another with `latentedit tag {samples.path} --tagger ...`"
         )
-    places = [{tag: i for i, tag in enumerate(samples.tags(tagger))} for tagger in (one, other)]
-    tags = tuple(tag for tag in places[0] if tag in places[1])
+    names = [samples.tags(tagger) for tagger in (one, other)]
+    shared = shared_tags(*names)
+    tags = tuple(shared)
     if not tags:
         raise LatentEditError(f"{one} and {other} have no tag in common; nothing can be compared")
-    columns = [[known[tag] for tag in tags] for known in places]
+    places = [{tag: i for i, tag in enumerate(known)} for known in names]
+    columns = [[places[0][tag] for tag in tags], [places[1][shared[tag]] for tag in tags]]
     limits = [samples.thresholds(t)[c] for t, c in zip((one, other), columns, strict=True)]
     tally, rows = _Tally(len(tags), shown), 0
     batches = [samples.iter_batches(tagger, batch_size=_ROWS) for tagger in (one, other)]
@@ -94,8 +97,8 @@ def tagger_agreement(
         first=one, second=other, tags=tags, rows=rows, labelled=tally.n, only_first=tally.a - tally.ab,
         only_second=tally.b - tally.ab, both=tally.ab, kappa=cohen_kappa(tally.n, tally.a, tally.b, tally.ab),
         correlation=tally.correlation(),
-        missing_first=tuple(tag for tag in places[1] if tag not in places[0]),
-        missing_second=tuple(tag for tag in places[0] if tag not in places[1]),
+        missing_first=tuple(tag for tag in names[1] if tag not in shared.values()),
+        missing_second=tuple(tag for tag in names[0] if tag not in shared),
         shown=tuple(tally.seeds(j) for j in range(len(tags))),
     )  # fmt: skip
 

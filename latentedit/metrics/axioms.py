@@ -48,6 +48,7 @@ from latentedit.metrics.intervals import Estimates, mean_interval
 from latentedit.metrics.scoring import UNEDITED, Move, Progress, Scorer, along, check_statistics
 from latentedit.taggers import Tagger
 from latentedit.taggers.base import thresholds_of
+from latentedit.taggers.tag_names import known_tags, shared_tags
 
 TINY = 0.001
 """A strength that nobody should see."""
@@ -149,7 +150,7 @@ def check_axioms(
         LatentEditError: as rescore; an edit with a goal in place of a strength; a tag of the row that the judge does
             not measure.
     """
-    each, steps = as_edits(edits), _row(row, editor, judge)
+    each, steps = as_edits(edits, judge.tags), _row(row, editor, judge)
     check_statistics(n_boot)
     prepared = Faces.of(faces).prepare(generator, batch_size=batch_size)
     scorer, tags = Scorer(judge, prepared), tuple(judge.tags)
@@ -332,8 +333,9 @@ def divergence(between: np.ndarray, moved: np.ndarray, carriers: np.ndarray) -> 
 
 def _row(row: EditLike | None, editor: Editor, judge: Tagger) -> list[Edit]:
     if row is None:
-        return [Edit(tag) for tag in IN_A_ROW if tag in editor.tags and tag in judge.tags]
-    steps = [] if not isinstance(row, (str, Edit)) and not row else as_edits(row)
+        shared = shared_tags(judge.tags, editor.tags)
+        return [Edit(tag) for tag in known_tags(IN_A_ROW, judge.tags) if tag in shared]
+    steps = [] if not isinstance(row, (str, Edit)) and not row else as_edits(row, judge.tags)
     for one in steps:
         if one.tag not in judge.tags:
             raise UnknownNameError("tag of the judge", one.tag or str(one), judge.tags)

@@ -31,6 +31,7 @@ from latentedit.pictures.pieces import in_pieces
 from latentedit.samples.fill import checked_scores
 from latentedit.taggers import Tagger
 from latentedit.taggers.base import thresholds_of
+from latentedit.taggers.tag_names import known_tag, known_tags
 
 WANTED = 600
 """Carriers of a tag: a reference of 400 that edited pictures are compared with, and 200 fresh ones that are compared
@@ -171,6 +172,7 @@ class OwnPictures:
         return difference_of_means(self.scores[:, self._column(tag)], self.carrying(tag), groups=self.groups)
 
     def _column(self, tag: str) -> int:
+        tag = known_tag(tag, self.tags)
         if tag not in self.tags:
             raise LatentEditError(f"the judge does not measure {tag!r}; it knows {', '.join(self.tags[:20])}")
         return self.tags.index(tag)
@@ -212,7 +214,7 @@ def draw_own(
         raise LatentEditError(
             f"{most} own pictures; draw {FEWEST} or more (--natural) for naturalness, {MOST} for rare tags"
         )
-    wanted = [tag for tag in dict.fromkeys(targets) if tag in judge.tags]
+    wanted = [tag for tag in dict.fromkeys(known_tags(targets, judge.tags)) if tag in judge.tags]
     thresholds = thresholds_of(judge)
     columns = [list(judge.tags).index(tag) for tag in wanted]
     counts = np.zeros(len(wanted), int)

@@ -226,7 +226,7 @@ def strength_curves(
     Raises:
         LatentEditError: as rescore, and a strength twice or not finite.
     """
-    rows, given = as_edits(edits), checked_strengths(strengths)
+    rows, given = as_edits(edits, judge.tags), checked_strengths(strengths)
     check_statistics(n_boot, among)
     _check_others(others, len(rows), tuple(judge.tags))
     moves = [[along(editor, one.at(s), relations) for s in given.tolist()] for one in rows]
@@ -273,7 +273,7 @@ def curve_table(
     places = {tag: j for j, tag in enumerate(tags)}
     if others is None:
         seen = np.maximum.reduce([carried(scores, thresholds) for scores in (before, *after)])
-        own = own_tags(target, relations=relations)
+        own = own_tags(target, among=tags, relations=relations)
         others = [tag for tag, often in zip(tags, seen, strict=True) if often >= COMMON and tag not in own]
     x, j, columns = points(strengths), places.get(target), [places[tag] for tag in others]
     if among == "all":

@@ -184,7 +184,7 @@ def attribute_dependency(
     Raises:
         LatentEditError: as rescore, and as :meth:`AttributeDependency.of_scores`.
     """
-    rows, given = as_edits(edits), _rising(strengths, at)
+    rows, given = as_edits(edits, judge.tags), _rising(strengths, at)
     check_statistics(n_boot, among)
     moves = [[along(editor, one.at(s), relations) for s in given.tolist()] for one in rows]
     prepared = Faces.of(faces).prepare(generator, batch_size=batch_size)
@@ -240,7 +240,7 @@ def dependency_table(
     if among not in ("all", "lacking"):
         raise UnknownNameError("kind of pictures", among, ("all", "lacking"))
     unedited = logits(before)
-    sigma, often, own = unedited.std(0), carried(before, thresholds), own_tags(target, relations=relations)
+    sigma, often, own = unedited.std(0), carried(before, thresholds), own_tags(target, among=tags, relations=relations)
     columns = [
         j for j, tag in enumerate(tags) if sigma[j] > CONSTANT and often[j] >= share and tag not in own
     ]  # fmt: skip

@@ -18,6 +18,7 @@ import numpy as np
 from latentedit.directions.bank import DirectionBank
 from latentedit.errors import LatentEditError, UnknownNameError
 from latentedit.samples.store import Samples
+from latentedit.taggers.tag_names import shared_tags
 
 _OFTEN = 20
 """Rows that must carry a tag for its score to be predicted."""
@@ -99,10 +100,11 @@ def dci_of_bank(bank: DirectionBank, samples: Samples, *, rows: int = 4000, regr
     """
     samples.check_generator(bank.generator_id, probe=bank.generator_probe)
     known = samples.tags()
-    tags = [tag for tag in bank.tags if tag in known]
+    shared = shared_tags(bank.tags, known)
+    tags = list(shared)
     if not tags or any(bank[tag].vector.ndim != 1 for tag in tags):
         raise LatentEditError("DCI takes directions of whole codes, whose tags the samples have")
-    columns, found, count = [known.index(tag) for tag in tags], [], 0
+    columns, found, count = [known.index(shared[tag]) for tag in tags], [], 0
     for batch in samples.iter_batches(batch_size=1024):
         assert batch.scores is not None
         scores = batch.scores[:, columns]

@@ -12,7 +12,7 @@ and 9,000 tags. Everything else is worked out from them, but for what scores do 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -35,6 +35,7 @@ from latentedit.metrics.scoring import UNEDITED, Progress, Scorer, along, check_
 from latentedit.pictures.notebook import table_html
 from latentedit.taggers import Tagger
 from latentedit.taggers.base import thresholds_of
+from latentedit.taggers.tag_names import known_tags
 from latentedit.tensorfile import read_safetensors, write_safetensors
 
 FORMAT = "latentedit.rescoring"
@@ -204,7 +205,7 @@ class Rescoring:
         """The tags that count as off target: neither of the group of the target (and of ``having``) nor related to it,
         and carried by at least ``share`` of all pictures before or after the edit: what an edit brings in counts too.
         """
-        own = own_tags(self.targets[target], having, relations=relations)
+        own = own_tags(self.targets[target], having, among=self.tags, relations=relations)
         seen = np.maximum(*(carried(scores, self.thresholds) for scores in (self.before, self.after[target])))
         return tuple(tag for tag, often in zip(self.tags, seen, strict=True) if often >= share and tag not in own)
 
@@ -386,7 +387,7 @@ class Rescoring:
         return self._columns([tag])[0]
 
     def _columns(self, tags: Sequence[str]) -> list[int]:
-        places = {tag: j for j, tag in enumerate(self.tags)}
+        places, tags = {tag: j for j, tag in enumerate(self.tags)}, known_tags(tags, self.tags)
         for tag in tags:
             if tag not in places:
                 known = ", ".join(self.tags[:20]) + (" ..." if len(self.tags) > 20 else "")
@@ -400,9 +401,11 @@ def selectivity_of(means: np.ndarray) -> np.ndarray:
     return ratio
 
 
-def own_tags(*tags: str | None, relations: TagRelations | None = None) -> set[str]:
-    """These tags, those that exclude them and those related to them, none of which counts as off target."""
-    relations = relations or TagRelations.load()
+def own_tags(*tags: str | None, among: Iterable[str], relations: TagRelations | None = None) -> set[str]:
+    """These tags, those that exclude them and those related to them, none of which counts as off target; as they are
+    spelled ``among`` these.
+    """
+    relations = (relations or TagRelations.load()).spelled_as(among)
     return {one for tag in tags if tag for one in (tag, *relations.related_to(tag))}
 
 
@@ -445,7 +448,7 @@ def rescore(
         LatentEditError: no faces, no edits, an edit that the editor cannot do, a judge that cannot score a picture, or
             a generator that does not decode a code to the same picture twice.
     """
-    rows = as_edits(edits)
+    rows = as_edits(edits, judge.tags)
     check_statistics(n_boot)
     if own is not None:
         own.check(generator, judge)
@@ -456,7 +459,7 @@ def rescore(
     labels, thresholds, groups = [str(one) for one in rows], thresholds_of(judge), prepared.content_groups
     watch = Watch(rows, judge.tags, thresholds, own)
     scores = scorer.scores([stay, *moves], [UNEDITED, *labels], look=watch, progress=progress)  # (1 + t, n, k)
-    together = [own_tags(one.tag, relations=relations) for one in rows]
+    together = [own_tags(one.tag, among=judge.tags, relations=relations) for one in rows]
     provenance = {
         "generator": generator.id, "judge": judge.id, "pictures": len(prepared), "edits": labels,
         "faces": prepared.faces.document(), "own_pictures": None if own is None else dict(own.provenance),

@@ -271,6 +271,7 @@ def _said(reader: Reader, x: Tensor, known: Stored) -> Condition:
 
 def _related(tags: Sequence[str], relations: TagRelations) -> Tensor:
     found = torch.eye(len(tags), dtype=torch.bool)
+    relations = relations.spelled_as(tags)
     for i, tag in enumerate(tags):
         wide = set(relations.related_to(tag))
         found[i] |= torch.tensor([other in wide for other in tags], dtype=torch.bool)

@@ -41,11 +41,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from latentedit.errors import LatentEditError, MismatchError, UnknownNameError
+from latentedit.errors import LatentEditError, MismatchError
 from latentedit.pictures.notebook import facts_html
 from latentedit.samples.manifest import FileRecord, Manifest, TaggerRecord, read_manifest
 from latentedit.samples.places import SAMPLE, TAG, check_size, codes_path, damaged, tags_path, verify, vocabulary_path
 from latentedit.samples.tables import DICTIONARY, SCORE_FLOOR, SparseScores, read_scores, read_style
+from latentedit.taggers.tag_names import found_tag
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -216,9 +217,8 @@ class Samples:
             DamagedFileError: a file does not fit the manifest.
         """
         tags = self.tags(tagger)
-        if tag not in tags:
-            raise UnknownNameError("tag", tag, tags)
-        return np.concatenate([sparse.column(tags.index(tag)) for sparse in self._iter_tags(tagger)])
+        column = tags.index(found_tag(tag, tags))
+        return np.concatenate([sparse.column(column) for sparse in self._iter_tags(tagger)])
 
     def failures(self, tagger: str | None = None) -> dict[str, int]:
         """Reason → rows that have no labels for that reason, of the rows that are tagged so far; reads only reasons.

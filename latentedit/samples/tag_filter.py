@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 
 from latentedit.errors import LatentEditError, UnknownNameError
+from latentedit.taggers.tag_names import found_tag, known_tag, plain_tag
 
 DROPPED: Mapping[str, tuple[str, ...]] = {
     # To the networks ratings are tags like any other; they sum a picture up and are no attribute of it.
@@ -52,6 +53,7 @@ halcy/AnimeFaceNotebooks drops are among them.
 
 def dropped_by(tag: str) -> str | None:
     """The entry of :data:`DROPPED` that drops a tag, such as ``*_text`` for ``english_text``; None when none does."""
+    tag = plain_tag(tag)
     for entries in DROPPED.values():
         for entry in entries:
             if tag == entry or (entry[0] == "*" and tag.endswith(entry[1:]) and len(tag) >= len(entry)):
@@ -90,10 +92,7 @@ def select_tags(
     if tags is not None:
         if isinstance(tags, str) or not tags:
             raise LatentEditError(f"tags={tags!r}: give a list of tags, or None for all but rare and common ones")
-        for tag in tags:
-            if tag not in counts:
-                raise UnknownNameError("tag", tag, counts)
-        return tuple(dict.fromkeys(tags))
+        return tuple(dict.fromkeys(found_tag(tag, counts) for tag in tags))
     of = dict.fromkeys(counts, rows) if isinstance(rows, int) else rows
     common = [tag for tag, count in counts.items() if low * of[tag] <= count <= high * of[tag] and count]
     kept = tuple(tag for tag in common if tag in exempt or dropped_by(tag) is None)
@@ -116,7 +115,8 @@ def _exempt_tags(keep: Collection[str], counts: Mapping[str, int]) -> frozenset[
     exempt = set()
     for name in keep:
         entry = starred.get(name.strip("*"))
-        meant = {tag for tag in counts if tag == name or (entry is not None and dropped_by(tag) == entry)}
+        asked = known_tag(name, counts)
+        meant = {tag for tag in counts if tag == asked or (entry is not None and dropped_by(tag) == entry)}
         if not meant:
             raise UnknownNameError("tag", name, counts)
         exempt |= meant

@@ -24,6 +24,7 @@ from latentedit.metrics.carriers import OwnPictures
 from latentedit.metrics.intervals import LEVEL, NOTHING, Estimate, estimate
 from latentedit.metrics.rescoring import Among, Rescoring, Summary, rescore, selectivity_of
 from latentedit.taggers import Tagger
+from latentedit.taggers.tag_names import known_tag
 
 Measure = Callable[[np.ndarray], np.ndarray]
 """From means (..., c) of what was measured of each picture to numbers (...)."""
@@ -102,7 +103,7 @@ def compare(
         LatentEditError: fewer than two editors, or no edit that all of them can do and the judge measures.
     """
     check_editors(generator, editors)
-    able, left_out = _able(judge, editors, as_edits(edits))
+    able, left_out = _able(judge, editors, as_edits(edits, judge.tags))
     if not able:
         reasons = "; ".join(f"{label}: {why}" for label, why in left_out.items())
         raise LatentEditError(f"no edit is left to compare ({reasons})")
@@ -153,7 +154,7 @@ def _able(judge: Tagger, editors: Mapping[str, Editor], edits: Sequence[Edit]) -
     """The edits that all editors can do and the judge measures, and why the others are left out."""
     able, left_out = [], {}
     for one in edits:
-        lacking = [name for name, editor in editors.items() if one.tag not in editor.tags]
+        lacking = [name for name, editor in editors.items() if known_tag(one.tag, editor.tags) not in editor.tags]
         if not one.tag:
             left_out[str(one)] = "several tags at once have no target"
         elif lacking:

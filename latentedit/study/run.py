@@ -54,6 +54,7 @@ from latentedit.samples.tag_filter import select_tags
 from latentedit.study.protocol import Method, Protocol
 from latentedit.taggers import Tagger, load_tagger
 from latentedit.taggers.base import thresholds_of
+from latentedit.taggers.tag_names import known_tag, known_tags
 from latentedit.tensorfile import read_safetensors, write_safetensors
 
 FORMAT = "latentedit.measured"
@@ -105,7 +106,7 @@ def edits_of(protocol: Protocol, bank: EditorFile) -> list[str]:
     return [
         e.name
         for e in protocol.edits
-        if e.positive in bank.tags and (e.negative is None or e.negative in bank.tags)
+        if all(known_tag(tag, bank.tags) in bank.tags for tag in (e.positive, e.negative) if tag is not None)
     ]  # fmt: skip
 
 
@@ -264,7 +265,11 @@ class Study:
         p = self.protocol
         methods = p.methods_of("natural")
         edited = {name for m in methods for name in edits_of(p, banks[m.finder])}
-        targets = [e.positive for e in p.edits if e.name in edited and e.positive in self.judge.tags]
+        targets = [
+            tag
+            for tag in known_tags((e.positive for e in p.edits if e.name in edited), self.judge.tags)
+            if tag in self.judge.tags
+        ]
         if not targets:
             return None
         settings = self._settings(

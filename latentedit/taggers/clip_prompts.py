@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from latentedit.errors import LatentEditError, UnknownNameError
+from latentedit.errors import LatentEditError
 from latentedit.files import read_toml
+from latentedit.taggers.tag_names import found_tag
 
 
 @dataclass(frozen=True)
@@ -49,9 +50,7 @@ def keep(prompts: Sequence[Prompt], tags: str) -> tuple[Prompt, ...]:
     if not wanted:
         raise LatentEditError(f"tags is {tags!r}; name some with commas between, as in tags=long_hair,smile")
     known = [prompt.tag for prompt in prompts]
-    for tag in wanted:
-        if tag not in known:
-            raise UnknownNameError("tag", tag, known)
+    wanted = [found_tag(tag, known) for tag in wanted]
     return tuple(prompt for prompt in prompts if prompt.tag in wanted)
 
 

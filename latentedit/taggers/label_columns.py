@@ -6,7 +6,7 @@ A column is taken by what stands in all its cells; an empty cell is a label that
     -1 and 1                                one tag, -1 is no
     whole numbers, or words                 a tag a class: digit=0, digit=1, ..., hair=red, hair=black
 
-and a column ``tags`` lists tags: separated by commas where it has any, so that they may hold spaces, else by spaces.
+and a column ``tags`` lists them (:mod:`.label_lists`).
 What could be meant in two ways is asked about.
 """
 
@@ -20,12 +20,16 @@ from pathlib import Path
 import numpy as np
 
 from latentedit.errors import LatentEditError
+from latentedit.taggers.label_lists import listed
 from latentedit.taggers.label_table import LISTS, Table
+from latentedit.taggers.tag_names import plain_tag, underscored
 
 MOST_CLASSES = 20
 """Different values of a column up to which they are taken as classes without being told."""
 _WORDS = {"no": 0.0, "false": 0.0, "yes": 1.0, "true": 1.0}
-_NOTHING = ("nan", "na", "n/a", "null", "?", "-")
+_NOTHING = ("nan", "na", "n/a", "#n/a", "null", "?", "-")
+_PAIRS = (("n", "y"), ("f", "t"), ("off", "on"), ("nein", "ja"), ("falsch", "wahr"), ("non", "oui"), ("faux", "vrai"))
+"""No and yes in other words, of columns that hold these two alone."""
 _SHOWN = 3
 
 
@@ -72,7 +76,7 @@ def tags_of(table: Table, classes: Collection[str]) -> tuple[tuple[str, ...], np
         Column(table.path, name, numbers, tuple(cells[i] for _, _, cells in table.rows))
         for i, name in enumerate(table.columns)
     ]
-    if len(columns) == 1 and columns[0].name.lower() == LISTS and not classes:
+    if len(columns) == 1 and columns[0].name.lower().replace(" ", "_") in LISTS and not classes:
         return _listed(columns[0], table.notes)
     said = _Said()
     parts = [_read(column, column.name in classes, said) for column in columns]
@@ -118,6 +122,11 @@ def _read(column: Column, as_classes: bool, said: _Said) -> tuple[list[str], np.
         return [], np.zeros((len(column.cells), 0), np.float32)
     if as_classes:
         return _classes(column, said)
+    for no, yes in _PAIRS:
+        if {text.lower() for text in filled} == {no, yes}:
+            said.classes.append(f"{yes} is yes in {column.name}")
+            scores = [float(text.lower() == yes) if text else np.nan for text in column.cells]
+            return [column.name], np.array(scores, np.float32)[:, None]
     values = {text: _number(text) for text in filled}
     if any("," in text for text in filled) and None not in values.values():
         said.decimal.append(column.name)
@@ -137,6 +146,11 @@ def _read(column: Column, as_classes: bool, said: _Said) -> tuple[list[str], np.
     if known or len(filled) == 1 or wordless:
         odd = next((text for text in wordless if values[text] is None), odd)
         raise _not_a_label(column, odd)
+    if any(re.search(r"\w,\s*\w", text) for text in filled):
+        raise column.ask(
+            f"seems to list tags, as in {odd[:40]!r}; call it tags, with nothing beside it but what names the rows, or "
+            f"say that it holds classes: csv:{column.path}?classes={column.name}"
+        )
     if len({_word(text) for text in filled}) > MOST_CLASSES:
         raise column.ask(
             f"has {len(filled)} different texts, such as {odd[:40]!r}; leave it out, or say that it holds classes: "
@@ -175,7 +189,7 @@ def _classes(column: Column, said: _Said) -> tuple[list[str], np.ndarray]:
 def _word(text: str) -> str:
     """Name of a class: 3 of 3.0, dark_red of "Dark red"."""
     value = _number(text)
-    if value is not None and text.lower() not in _WORDS and value == int(value):
+    if value is not None and text.lower() not in _WORDS and "%" not in text and value == int(value):
         return str(int(value))
     return "_".join(text.lower().split())
 
@@ -184,6 +198,9 @@ def _number(text: str) -> float | None:
     """A finite number, with a decimal comma too; of no and yes 0 and 1; None of everything else."""
     if (word := _WORDS.get(text.lower())) is not None:
         return word
+    if text.endswith("%"):
+        part = _number(text[:-1].strip())
+        return None if part is None else part / 100
     if re.fullmatch(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)([eE][+-]?\d+)?", text) is None:
         return None
     if re.fullmatch(r"[+-]?[1-9]\d*,\d{3}", text):  # which may as well be thousands
@@ -205,11 +222,10 @@ def _not_a_label(column: Column, text: str) -> LatentEditError:
 
 def _listed(column: Column, notes: list[str]) -> tuple[tuple[str, ...], np.ndarray]:
     """Tags and scores (rows, tags) of a column that lists them."""
-    by_comma = any("," in cell for cell in column.cells)
-    rows = [[piece.strip() for piece in cell.split(",")] if by_comma else cell.split() for cell in column.cells]
-    pieces = list(dict.fromkeys(piece for row in rows for piece in row if piece))
+    rows, spaced = listed(column.cells, notes)
+    pieces = list(dict.fromkeys(name for row in rows for name, _ in row))
     for number, row in zip(column.numbers, rows, strict=True):
-        if two := next((piece for piece in row if " " in piece and "_" in piece), None):
+        if spaced and (two := next((name for name, _ in row if " " in name and "_" in name), None)):
             raise LatentEditError(
                 f"{column.path}, row {number}: {two!r} has spaces and underscores, and other rows separate tags by "
                 "commas; write commas between tags in all rows"
@@ -221,14 +237,17 @@ def _listed(column: Column, notes: list[str]) -> tuple[tuple[str, ...], np.ndarr
     place = {tag: i for i, tag in enumerate(tags)}
     scores = np.zeros((len(rows), len(tags)), np.float32)
     for i, row in enumerate(rows):
-        scores[i, [place[names[piece]] for piece in row if piece]] = 1
+        for name, score in row:
+            j = place[names[name]]
+            scores[i, j] = max(scores[i, j], score)
     return tags, scores
 
 
 def _spelled(names: list[str], notes: list[str]) -> list[str]:
-    """Tags of names, with underscores for spaces."""
-    tags = ["_".join(name.split()) for name in names]
-    changed = [f"{name!r} is {tag}" for name, tag in zip(names, tags, strict=True) if name != tag]
-    if changed:
-        notes.append(f"tags have underscores for spaces: {_some(changed)}")
+    """Tags of names, with underscores for spaces; of names that are one tag, the first one's spelling."""
+    first: dict[str, str] = {}
+    tags = [first.setdefault(plain_tag(name), underscored(name)) for name in names]
+    if changed := [f"{name!r} is {tag}" for name, tag in zip(names, tags, strict=True) if name != tag]:
+        how = "tags have underscores for spaces" if any(" " in name for name in names) else "one tag in two spellings"
+        notes.append(f"{how}: {_some(changed)}")
     return tags

@@ -15,19 +15,23 @@ from pathlib import Path
 
 from latentedit.errors import DamagedFileError, LatentEditError
 
-KEYS = {
-    "seed": "seed", "file": "file", "filename": "file", "file_name": "file", "image": "file", "content": "content",
-}  # fmt: skip
+KEYS = {"seed": "seed", "content": "content"} | dict.fromkeys(
+    ("file", "filename", "file_name", "file_path", "filepath", "path", "image", "image_name", "image_path", "img_path"),
+    "file",
+)
 """Names of the column that says which rows are meant, and what it holds."""
 INDEX = ("index", "", "unnamed:_0")
 """Names of a column that does so where no other does: pandas' index, with its name, without, and read again."""
-LISTS = "tags"
+LISTS = ("tags", "tag_string")
+"""Names of a column that lists tags."""
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig", ""),
+    (codecs.BOM_UTF32_LE, "utf-32", "read as UTF-32"),
+    (codecs.BOM_UTF32_BE, "utf-32", "read as UTF-32"),
     (codecs.BOM_UTF16_LE, "utf-16", "read as UTF-16"),
     (codecs.BOM_UTF16_BE, "utf-16", "read as UTF-16"),
 )
-_SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs"}
+_SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 _LEGACY = ("cp1252", "cp1251", "cp932", "gb18030")
 """Code pages that tables were saved in before UTF-8: Western, Cyrillic, Japanese, Chinese."""
 
@@ -73,10 +77,14 @@ def read_table(path: Path, encoding: str | None = None) -> Table:
     kept = [i for i in range(len(header)) if i != place and i not in spare]
     columns = tuple(header[i] for i in kept)
     _check_columns(path, header[place], columns)
+    # Where tags come last, what stands beyond the header is of the list, whose commas nobody put in quotes.
+    loose = len(columns) == 1 and _plain(columns[0]) in LISTS and kept[-1] == len(header) - 1
     rows = []
     for number, cells in lines[1:]:
         if not any(cells):
             continue
+        if loose and len(cells) > len(header):
+            cells = [*cells[: len(header) - 1], ", ".join(cells[len(header) - 1 :])]
         if len(cells) < len(header) or any(cells[len(header) :]):
             raise LatentEditError(f"{path}, row {number}: {len(cells)} cells where the header has {len(header)}")
         rows.append((number, cells[place], tuple(cells[i] for i in kept)))
@@ -90,8 +98,8 @@ def _text(path: Path, encoding: str | None, notes: list[str]) -> str:
         raise DamagedFileError(f"no labels at {path}; it is a table with a header") from error
     except OSError as error:
         raise DamagedFileError(f"{path}: cannot be read as a CSV table ({error.strerror or error})") from error
-    if raw[:4] in (b"PK\x03\x04", b"\xd0\xcf\x11\xe0"):
-        raise DamagedFileError(f"{path}: cannot be read as a CSV table, it is a workbook; save it as CSV (UTF-8)")
+    if what := _other(raw):
+        raise DamagedFileError(f"{path}: cannot be read as a CSV table, it is {what}")
     for mark, name, note in _MARKS:
         if encoding is None and raw.startswith(mark):
             encoding = name
@@ -106,9 +114,32 @@ def _text(path: Path, encoding: str | None, notes: list[str]) -> str:
         what = f"in {encoding}" if encoding else "in UTF-8"
         raise DamagedFileError(f"{path}: cannot be read as a CSV table {what}{_legacy(path, raw, error)}") from error
     if "\0" in text:
-        advice = f"perhaps it is UTF-16: csv:{path}?encoding=utf-16-le"
+        end = "be" if raw[0::2].count(0) > raw[1::2].count(0) else "le"
+        wide = max(raw[0::2].count(0), raw[1::2].count(0)) > len(raw) // 4
+        advice = f"perhaps it is UTF-16: csv:{path}?encoding=utf-16-{end}" if wide else "save it again as CSV (UTF-8)"
         raise DamagedFileError(f"{path}: cannot be read as a CSV table, it holds zero bytes; {advice}")
     return text
+
+
+_SAVE = "save it as CSV (UTF-8)"
+_KINDS = (
+    (rb"PK\x03\x04|\xd0\xcf\x11\xe0", f"a workbook; {_SAVE}"),
+    (rb"PAR1", f"Parquet; {_SAVE}"),
+    (rb"SQLite format 3", f"a database of SQLite; {_SAVE}"),
+    (rb"\x1f\x8b|BZh|\xfd7zXZ|7z\xbc\xaf|Rar!", "compressed; unpack it and name what is inside"),
+    (rb"\x89PNG|\xff\xd8\xff|GIF8|RIFF....WEBP|\x93NUMPY|\x80[\x02-\x05]|\x89HDF|%PDF", "no text"),
+    (rb"version https://git-lfs", "a git-lfs pointer; run git lfs pull, or download the file itself"),
+    (rb"<[!?a-zA-Z]", f"a web page or XML; download the table itself, or {_SAVE}"),
+    (rb"\{\\rtf", f"a document (RTF); {_SAVE}"),
+    (rb"[{\[]\s*[\[{\"\]}]", f"JSON; {_SAVE}, with a header and a row each"),
+    (rb"\|[^\n]*\n\s*\|[ :|-]+\n", f"a table of Markdown; {_SAVE}"),
+)
+
+
+def _other(raw: bytes) -> str:
+    """What a file is that is no table, by its first bytes, and what to do; "" where it may be one."""
+    head = raw[:4096].removeprefix(codecs.BOM_UTF8).lstrip().replace(b"\r", b"")
+    return next((said for pattern, said in _KINDS if re.match(pattern, head)), "")
 
 
 def _legacy(path: Path, raw: bytes, error: UnicodeDecodeError) -> str:
@@ -135,17 +166,24 @@ def _lines(path: Path, text: str, notes: list[str]) -> list[tuple[int, list[str]
     lines = list(io.StringIO(text, newline=""))
     first = 0
     known = list(_SEPARATORS)
-    if lines and (stated := re.fullmatch(r"\s*sep=(.)\s*", lines[0])):  # Excel's own line
-        first, known = 1, [stated[1]]
+    while first < len(lines) and not lines[first].strip():
+        first += 1
+    if first < len(lines) and (stated := re.fullmatch(r'\s*"?sep=(.)"?\s*', lines[first])):  # Excel's own line
+        first, known = first + 1, [stated[1]]
     headers = {mark: _header(lines[first:], mark) for mark in known}
     by_key = [mark for mark in known if not set(KEYS).isdisjoint(map(_plain, headers[mark]))]
     mark = (by_key or sorted(known, key=lambda mark: -len(headers[mark])))[0]
     if mark != ",":
         notes.append(f"cells are separated by {_SEPARATORS.get(mark, repr(mark))}")
+    found: list[tuple[int, list[str]]] = []
     try:
-        return list(enumerate(_rows(lines[first:], mark), first + 1))
+        for row in _rows(lines[first:], mark):
+            found.append((first + 1 + len(found), row))
     except csv.Error as error:
-        raise DamagedFileError(f"{path}: cannot be read as a CSV table ({error})") from error
+        row_number = first + 1 + len(found)
+        reason = "a quote that is never closed" if "end of data" in str(error) else str(error)
+        raise DamagedFileError(f"{path}, row {row_number}: cannot be read as a CSV table ({reason})") from error
+    return found
 
 
 def _rows(lines: list[str], separator: str) -> Iterator[list[str]]:
@@ -161,7 +199,7 @@ def _header(lines: list[str], separator: str) -> list[str]:
 
 
 def _plain(name: str) -> str:
-    return name.lower().replace(" ", "_")
+    return name.strip().lower().replace(" ", "_")
 
 
 def _find_key(path: Path, header: list[str], notes: list[str]) -> tuple[int, str, list[int]]:
@@ -176,7 +214,8 @@ def _find_key(path: Path, header: list[str], notes: list[str]) -> tuple[int, str
     if found or not spare or len(header) < 2:
         raise LatentEditError(
             f"{path}: its first line is {','.join(header)[:80]!r}; it must have one column seed, file or content "
-            "(a file's may be called filename or image, and the first column nothing, or index)"
+            "(a file's may be called filename or image, and the first column nothing, or index), and between columns "
+            "commas, semicolons, tabs or bars"
         )
     return spare[0], "index", spare
 
@@ -187,5 +226,5 @@ def _check_columns(path: Path, named: str, columns: tuple[str, ...]) -> None:
         raise LatentEditError(f"{path}: two columns have the same name, or one has none: {shown!r}")
     if not columns:
         raise LatentEditError(f"{path}: it has no tags; add a column tags, or one column a tag")
-    if LISTS in map(_plain, columns) and len(columns) > 1:
+    if not set(LISTS).isdisjoint(map(_plain, columns)) and len(columns) > 1:
         raise LatentEditError(f"{path}: beside a column tags there is only {named}; it has {shown!r}")

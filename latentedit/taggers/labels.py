@@ -4,8 +4,8 @@ A table with a header. One column says which rows are meant::
 
     seed        the seed of a sample; index, or a first column without a name, where there is none of these
     file        name of its picture with the seed at its end: 17.png, seed-17.jpg, img_00017.png; folders do not matter;
-                also called filename or image
-    content     name of a content picture; its labels hold for every sample of that content
+                also called filename, path or image. Where none ends in a number they are content pictures
+    content     name of a content picture (:mod:`.label_names`); its labels hold for every sample of that content
 
 and the others say what is on them, in one of two ways::
 
@@ -28,7 +28,7 @@ import hashlib
 import re
 import warnings
 from collections.abc import Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePath
 from typing import TypeVar
 
 import numpy as np
@@ -38,10 +38,13 @@ from torch import Tensor
 from latentedit.errors import LatentEditError
 from latentedit.registry import check_options
 from latentedit.taggers.label_columns import tags_of
+from latentedit.taggers.label_names import last_part, meant_pictures
 from latentedit.taggers.label_table import Table, read_table
 from latentedit.taggers.showing import Shown
 
 _OPTIONS = {"encoding": "of the text, such as cp1252", "classes": "columns that hold classes, with commas between"}
+_SEED = re.compile(r"\d+(?:\.0+)?")
+_NUMBERED = r"(|.*[^\d.])(\d+)"
 _SHOWN = 5
 Name = TypeVar("Name", int | str, str)
 Labels = dict[int | str, np.ndarray]
@@ -55,13 +58,15 @@ class Labeller(Shown):
         key: "seed" or "content".
         tags: the vocabulary.
         labels: scores (tags,) of each seed, or of each content picture's name; NaN where one is not known.
+        files: names of pictures that end in these seeds, where the table has such names.
     """
 
     threshold = 0.5
 
-    def __init__(self, path: Path, key: str, tags: tuple[str, ...], labels: Labels) -> None:
+    def __init__(self, path: Path, key: str, tags: tuple[str, ...], labels: Labels, files: Sequence[str] = ()) -> None:
         self.path, self.key, self.tags = path, key, tags
-        self._labels = labels
+        self._labels, self._files = labels, tuple(files)
+        self._meant: dict[frozenset[str], dict[str, str]] = {}  # pictures → theirs among names of the table
         digest = hashlib.sha256("\n".join((key, *tags)).encode())
         for row in sorted(labels, key=str):
             digest.update(f"{row}".encode() + labels[row].tobytes())
@@ -84,16 +89,24 @@ class Labeller(Shown):
         """
         if self.key == "content" and contents is None:
             raise LatentEditError(
-                f"{self.path} labels content pictures, and these samples have none; label rows by seed or file"
+                f"{self.path} labels content pictures, and these samples have none; label rows by seed, or by file "
+                "with the seed at the end of its name, such as 17.png or img_00017.png"
             )
         rows = self._rows(seeds, contents)
         if not any(row in self._labels for row in rows):
-            theirs, ours = sorted(self._labels, key=str), [rows[0], rows[-1]]
+            theirs = sorted(self._labels, key=str)
+            ours = [rows[0], rows[-1]] if self.key == "seed" or contents is None else [contents[0], contents[-1]]
             raise LatentEditError(
                 f"{self.path} labels none of these samples: it has {self.key} {theirs[0]!r} ... {theirs[-1]!r}, "
                 f"the samples have {ours[0]!r} ... {ours[-1]!r}"
             )
 
+        if contents and self._files and len(meant_pictures(self._files, set(contents))) == len(self._files):
+            warnings.warn(
+                f"{self.path}: {self._files[0]} is seed {next(iter(self._labels))}, and a content picture is called so "
+                "too; where that is meant, call the column content",
+                stacklevel=2,
+            )
         if strangers := sorted(set(self._labels) - set(rows), key=lambda row: (isinstance(row, str), row)):
             more = f" and {len(strangers) - _SHOWN} more" if len(strangers) > _SHOWN else ""
             warnings.warn(
@@ -113,7 +126,13 @@ class Labeller(Shown):
         return np.stack([self._labels.get(row, nothing) for row in self._rows(seeds, contents)])
 
     def _rows(self, seeds: np.ndarray, contents: Sequence[str] | None) -> Sequence[int | str]:
-        return contents if self.key == "content" and contents is not None else [int(seed) for seed in seeds]
+        if self.key != "content" or contents is None:
+            return [int(seed) for seed in seeds]
+        pictures = frozenset(contents)
+        if pictures not in self._meant:
+            meant = meant_pictures(map(str, self._labels), pictures)
+            self._meant[pictures] = {picture: name for name, picture in meant.items()}
+        return [self._meant[pictures].get(name, name) for name in contents]
 
 
 def load(argument: str, options: dict[str, str], *, device: torch.device, dtype: torch.dtype) -> Labeller:
@@ -128,7 +147,8 @@ def load(argument: str, options: dict[str, str], *, device: torch.device, dtype:
         raise LatentEditError("csv needs a file, as in csv:labels.csv")
     table, tags, scores = _read(Path(argument), options)
     key, names = _names(table)
-    return Labeller(table.path, key, tags, _by_name(table, names, scores, "row"))
+    files = [cell for _, cell, _ in table.rows] if table.key == "file" and key == "seed" else []
+    return Labeller(table.path, key, tags, _by_name(table, names, scores, "row"), files)
 
 
 def read_named_labels(path: str | Path) -> tuple[tuple[str, ...], dict[str, np.ndarray]]:
@@ -143,7 +163,7 @@ def read_named_labels(path: str | Path) -> tuple[tuple[str, ...], dict[str, np.n
     table, tags, scores = _read(Path(path), {})
     if table.key not in ("file", "index"):
         raise LatentEditError(f"{path} labels rows by {table.key}; pictures need a column file with their names")
-    names = [PurePosixPath(cell.replace("\\", "/")).name for _, cell, _ in table.rows]
+    names = [last_part(cell) for _, cell, _ in table.rows]
     return tags, _by_name(table, names, scores, "picture")
 
 
@@ -154,14 +174,20 @@ def _by_name(table: Table, names: Sequence[Name], scores: np.ndarray, noun: str)
         LatentEditError: a name twice, or no label at all.
     """
     found: dict[Name, np.ndarray] = {}
+    twice = 0
     for (number, cell, _), name, values in zip(table.rows, names, scores, strict=True):
         if np.isnan(values).all():
+            continue
+        if name in found and np.array_equal(found[name], values, equal_nan=True):
+            twice += 1
             continue
         if name in found:
             raise LatentEditError(f"{table.path}, row {number}: {table.named} {cell!r} is labelled twice; keep one")
         found[name] = values
     if not found:
         raise LatentEditError(f"{table.path}: it labels no {noun}")
+    if twice:
+        table.notes.append(f"{twice} {'row says' if twice == 1 else 'rows say'} again what another one does")
     _say(table)
     return found
 
@@ -182,15 +208,18 @@ def _names(table: Table) -> tuple[str, list[int | str]]:
     cells = [cell for _, cell, _ in table.rows]
     if table.key == "content":
         return "content", list(cells)
-    numbers = all(re.fullmatch(r"\d+", cell) for cell in cells)
+    numbers = all(_SEED.fullmatch(cell) for cell in cells)
+    if table.key == "file" and cells and not any(re.fullmatch(_NUMBERED, _stem(cell)) for cell in cells):
+        table.notes.insert(0, f"{table.named} holds names of content pictures")
+        return "content", list(cells)
     if table.key == "index":
         what = "the seed" if numbers else "the picture's name"
         table.notes.insert(0, f"{table.named} is {what}")
     if table.key == "seed" or numbers:
         for number, cell, _ in table.rows:
-            if not re.fullmatch(r"\d+", cell):
+            if not _SEED.fullmatch(cell):
                 raise LatentEditError(f"{table.path}, row {number}: seed is {cell!r}; it must be a whole number")
-        return "seed", [int(cell) for cell in cells]
+        return "seed", [int(cell.partition(".")[0]) for cell in cells]
     return "seed", list(_seeds_of_files(table))
 
 
@@ -199,7 +228,7 @@ def _seeds_of_files(table: Table) -> list[int]:
     seeds: list[int] = []
     before: dict[str, str] = {}  # to the first name that begins so
     for number, cell, _ in table.rows:
-        match = re.fullmatch(r"(|.*[^\d.])(\d+)", PurePosixPath(cell.replace("\\", "/")).stem)
+        match = re.fullmatch(_NUMBERED, _stem(cell))
         if match is None:
             raise LatentEditError(
                 f"{table.path}, row {number}: file is {cell!r}; it must be named by its seed, such as 17.png or "
@@ -220,4 +249,8 @@ def _seeds_of_files(table: Table) -> list[int]:
 
 def _is_odd(name: str) -> bool:
     """Whether a picture is called more than seed 17."""
-    return not re.fullmatch(r"(seed)?[ _-]?\d+", PurePosixPath(name.replace("\\", "/")).stem, re.IGNORECASE)
+    return not re.fullmatch(r"(seed)?[ _-]?\d+", _stem(name), re.IGNORECASE)
+
+
+def _stem(name: str) -> str:
+    return PurePath(last_part(name)).stem

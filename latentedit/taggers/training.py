@@ -25,8 +25,10 @@ from latentedit.files import sha256_of
 from latentedit.pictures.folder import tell_unreadable, unreadable_among
 from latentedit.pictures.images import list_pictures, read_pixels
 from latentedit.taggers.judge import FORMAT, SCHEMA, Judge, normalised, read_judge, resized
+from latentedit.taggers.label_names import meant_pictures
 from latentedit.taggers.labels import read_named_labels
 from latentedit.taggers.networks.resnet import NETWORKS, ResidualNetwork
+from latentedit.taggers.tag_names import found_tag
 from latentedit.tensorfile import read_safetensors, write_safetensors
 
 STATE = "latentedit.judge-in-training"
@@ -181,15 +183,15 @@ def read_labelled(folder: Path, table: Path, size: int, *, tags: Sequence[str] |
     """
     known, rows = read_named_labels(table)
     paths = {path.name: path for path in list_pictures(folder)}
+    meant = meant_pictures(rows, paths)
+    rows = {meant.get(name, name): values for name, values in rows.items()}
     names = [name for name in sorted(paths) if name in rows]
     if not names:
         raise LatentEditError(
             f"{table} labels no picture of {folder}: it names {next(iter(rows))}, ..., "
             f"the folder has {next(iter(paths))}, ..."
         )
-    for tag in tags or ():
-        if tag not in known:
-            raise UnknownNameError("label", tag, known)
+    tags = None if tags is None else [found_tag(tag, known, "label") for tag in tags]
     found = len(names)
     pictures = _read(folder, [paths[name] for name in names], size)
     if len(pictures) < len(names):

@@ -17,6 +17,7 @@ import numpy as np
 from latentedit.directions.formats.containers import Array, Held, is_numbers, numbers
 from latentedit.errors import DamagedFileError, LatentEditError, UnknownNameError
 from latentedit.generators.base import Generator
+from latentedit.taggers.tag_names import found_tag, known_tags
 
 Rows = Literal["directions", "slots"]
 """What the rows of an array are."""
@@ -104,7 +105,7 @@ def _kind_of_rows(
         if rows == "slots":
             _check_slots(k, generator, str(where))
         return rows
-    if tags is not None and (len(tags) == k or set(tags) <= set(names)):
+    if tags is not None and (len(tags) == k or set(known_tags(tags, names)) <= set(names)):
         return "directions"
     if k == slots and (tags is None or len(tags) > 1):
         raise LatentEditError(
@@ -132,7 +133,7 @@ def _several(held: Held, values: Array, tags: Sequence[str] | None, names: Seque
             stacklevel=2,
         )
         return found
-    if set(tags) <= set(names):
+    if set(known_tags(tags, names)) <= set(names):
         return _named(found, tags)
     if len(tags) != len(names):
         raise LatentEditError(
@@ -233,10 +234,7 @@ _READERS = {"ganspace": _of_names(_ganspace), "factor": _of_names(_factor), "hal
 
 def _named(found: list[Raw], tags: Sequence[str] | None) -> list[Raw]:
     by_tag = {raw.tag: raw for raw in found}
-    for tag in tags or ():
-        if tag not in by_tag:
-            raise UnknownNameError("direction", tag, by_tag)
-    return found if tags is None else [by_tag[tag] for tag in tags]
+    return found if tags is None else [by_tag[found_tag(tag, by_tag, "direction")] for tag in tags]
 
 
 def shaped(values: Array, generator: Generator, where: str) -> Array:
