@@ -353,7 +353,7 @@ def test_user_and_shipped_never_contradict_each_other(tmp_path: Path) -> None:
         (b"[groups]\n\"g\\nh\" = ['a', 'b']\n[related]\nwings = ['a']", "related 'wings'; did you mean"),
         (b"[[pairs]]\npositive = 'a'", "unknown key 'pairs'; known: pair, groups, related"),
         (b"= nonsense", "cannot be read as TOML"),
-        (b"\xff\xfe", "cannot be read as TOML"),
+        (b"\xff\xfe[", "is not UTF-16-LE; save it as UTF-8"),
         (b"a = " + b"[" * 100_000, "cannot be read as TOML"),
     ],
 )
