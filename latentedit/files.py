@@ -22,6 +22,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from latentedit.errors import DamagedFileError, LatentEditError
+from latentedit.lookalikes import named, refuse_lookalike
 
 _CAN_LOCK = os.name == "posix"
 if _CAN_LOCK:
@@ -156,7 +157,7 @@ def read_text(path: str | Path) -> str:
     """The text of a file in UTF-8, with a byte order mark or without, or in UTF-16 with one.
 
     Raises:
-        DamagedFileError: there is no such file, or it is in another encoding.
+        DamagedFileError: there is no such file, it is in another encoding, or a web page, a pointer and the like.
     """
     path = Path(path)
     try:
@@ -165,11 +166,13 @@ def read_text(path: str | Path) -> str:
         raise DamagedFileError(f"{path}: there is no such file") from error
     except OSError as error:
         raise DamagedFileError(f"{path}: cannot be read ({error.strerror})") from error
-    try:
-        return decoded(held)
-    except UnicodeDecodeError as error:
-        came = f"byte {held[error.start]:#04x} at {error.start} is not {error.encoding.upper()}"
-        raise DamagedFileError(f"{path}: {came}; save it as UTF-8") from error
+    refuse_lookalike(path, held, may_be_empty=True)
+    with named(path):
+        try:
+            return decoded(held)
+        except UnicodeDecodeError as error:
+            came = f"byte {held[error.start]:#04x} at {error.start} is not {error.encoding.upper()}"
+            raise DamagedFileError(f"{path}: {came}; save it as UTF-8") from error
 
 
 def decoded(held: bytes) -> str:

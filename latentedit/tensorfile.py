@@ -14,6 +14,7 @@ from safetensors.numpy import save_file
 
 from latentedit.errors import DamagedFileError
 from latentedit.files import atomic_write
+from latentedit.lookalikes import named
 
 if TYPE_CHECKING:
     from torch import nn
@@ -46,6 +47,13 @@ def read_safetensors(
     path = Path(path)
     if not path.is_file():
         raise DamagedFileError(f"{path}: there is no such file")
+    with named(path, "safetensors"):
+        return _read(path, format=format, schema=schema, names=names, optional=optional)
+
+
+def _read(
+    path: Path, *, format: str, schema: int, names: Iterable[str], optional: Collection[str]
+) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
@@ -89,8 +97,9 @@ def load_weights(network: nn.Module, path: Path, what: str) -> None:
     """
     from safetensors.torch import load_file
 
-    try:
-        network.load_state_dict({name: tensor.float() for name, tensor in load_file(path).items()})
-    except (OSError, SafetensorError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
-        raise DamagedFileError(f"{path} does not hold the weights of {what}: {reason}") from error
+    with named(path, "safetensors"):
+        try:
+            network.load_state_dict({name: tensor.float() for name, tensor in load_file(path).items()})
+        except (OSError, SafetensorError, RuntimeError) as error:
+            reason = str(error).splitlines()[0]
+            raise DamagedFileError(f"{path} does not hold the weights of {what}: {reason}") from error

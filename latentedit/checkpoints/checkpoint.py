@@ -17,6 +17,7 @@ from latentedit.checkpoints.trees import check_extent, tensors_of
 from latentedit.checkpoints.unpickling import shown
 from latentedit.checkpoints.wrapping import Part, Unwrapped
 from latentedit.errors import DamagedFileError, UnsafeFileError
+from latentedit.lookalikes import named
 
 _LONGEST_HEADER = 16_000_000  # of safetensors, in bytes; a model of 2000 tensors has 0.2 MB
 _LEGACY_START = b"\x8a\x0a" + LEGACY_MAGIC.to_bytes(10, "little")
@@ -119,8 +120,9 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     if problem := diagnose_file(path):
         raise DamagedFileError(f"{path}: {problem}")
     try:
-        checkpoint = _read(path)
-        check_extent(checkpoint.tree)
+        with named(path, "zip", "safetensors"):
+            checkpoint = _read(path)
+            check_extent(checkpoint.tree)
         return checkpoint
     except UnsafeFileError as error:
         raise UnsafeFileError(f"{path}: refused: {error}") from error

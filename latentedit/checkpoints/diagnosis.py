@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import codecs
-import html
 import json
 import mmap
 import os
@@ -17,39 +16,18 @@ from latentedit.checkpoints.unpickling import Inert, shown
 from latentedit.checkpoints.zip_files import members
 from latentedit.errors import DamagedFileError
 from latentedit.files import visible_files
+from latentedit.lookalikes import HEAD, lookalike
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-_HEAD = 65_536  # bytes that are looked at
 _LONGEST_JSON = 16_000_000
 _WEIGHTS = (".pt", ".pth", ".pkl", ".ckpt", ".safetensors", ".bin", ".tar")
 _NEEDED = "a generator's weights are needed, as torch.save or safetensors wrote them"
 _ARRAYS = "codes and directions are read by latentedit convert, and no generator is kept so"
 _UNPACK = "unpack it and give the file of weights inside"
 
-_MAGIC = (
-    (0, b"\x89PNG\r\n", f"a PNG picture; {_NEEDED}"),
-    (0, b"\xff\xd8\xff", f"a JPEG picture; {_NEEDED}"),
-    (0, b"GIF8", f"a GIF picture; {_NEEDED}"),
-    (8, b"WEBP", f"a WebP picture; {_NEEDED}"),
-    (4, b"ftyp", f"a video or picture in an MP4 container; {_NEEDED}"),
-    (0, b"\x1a\x45\xdf\xa3", f"a WebM or Matroska video; {_NEEDED}"),
-    (8, b"AVI ", f"an AVI video; {_NEEDED}"),
-    (0, b"%PDF-", f"a PDF document; {_NEEDED}"),
-    (0, b"\x1f\x8b", f"compressed by gzip; {_UNPACK}"),
-    (0, b"BZh", f"compressed by bzip2; {_UNPACK}"),
-    (0, b"\xfd7zXZ\0", f"compressed by xz; {_UNPACK}"),
-    (0, b"\x28\xb5\x2f\xfd", f"compressed by zstd; {_UNPACK}"),
-    (0, b"7z\xbc\xaf\x27\x1c", f"a 7z archive; {_UNPACK}"),
-    (0, b"Rar!\x1a\x07", f"a RAR archive; {_UNPACK}"),
-    (0, b"PK\x05\x06", "an empty zip archive; download it again"),
-    (0, b"\x89HDF\r\n", "HDF5, as Keras writes (.h5); weights of PyTorch are needed, not of Keras"),
-    (0, b"\x93NUMPY", f"a numpy array (.npy); {_ARRAYS}"),
-    (0, b"GGUF", f"GGUF, a quantised language or diffusion model; {_NEEDED}"),
-    (4, b"TFL3", f"a TensorFlow Lite model; {_NEEDED}"),
-    (0, b"\0\x05\x16\x07", "notes that macOS keeps beside a file; give the file whose name lacks the leading ._"),
-)  # fmt: skip
+_OTHER = {"hdf5": "weights of PyTorch are needed, not of Keras", "npy": _ARRAYS}
 
 
 def diagnose_file(path: Path) -> str | None:
@@ -63,19 +41,15 @@ def diagnose_file(path: Path) -> str | None:
     if not os.access(path, os.R_OK):
         return "it may not be read; change its permissions"
     size = path.stat().st_size
-    if not size:
-        return "the file is empty; download it again"
     with open(path, "rb") as file:
-        head = file.read(_HEAD)
+        head = file.read(HEAD)
         file.seek(max(0, size - 8))
         tail = file.read(8)
-    for start, magic, message in _MAGIC:
-        if head[start : start + len(magic)] == magic:
-            return message
-    if head[:2] == b"BM" and int.from_bytes(head[2:6], "little") == size:
-        return f"a BMP picture; {_NEEDED}"
+    found = lookalike(path, head)
     if head[:4] == b"PK\x03\x04":
         return _zip(path)
+    if found is not None and found.kind not in ("safetensors", "tar") and found.kind != "cut":
+        return str(found) if found.advice else f"{found.what}; {_OTHER.get(found.kind, _NEEDED)}"
     return _safetensors(path, head, size) or _tar(head) or _other_framework(path, head, tail) or _text(path, head, size)
 
 
@@ -182,12 +156,9 @@ def _other_framework(path: Path, head: bytes, tail: bytes) -> str | None:
 
 
 def _text(path: Path, head: bytes, size: int) -> str | None:
-    """What a file of text is: a pointer, a page, an error message."""
+    """What a file of text is."""
     if head[:1] == b"\x80" or is_old_pickle(head):
         return None
-    page = head.decode("latin1").lstrip("\xef\xbb\xbf \t\r\n")
-    if re.match(r"<(!doctype|html|head|body|\?xml|script|!--)", page, re.IGNORECASE):
-        return _page(head.decode("utf-8", "replace"))
     try:
         text = codecs.getincrementaldecoder("utf-8")().decode(head, size <= len(head))
     except UnicodeDecodeError:
@@ -195,21 +166,9 @@ def _text(path: Path, head: bytes, size: int) -> str | None:
     if re.search(r"[\x00-\x08\x0b\x0e-\x1f\x7f]", text):
         return None
     text = text.lstrip("\ufeff \t\r\n")
-    if text.startswith("version https://git-lfs"):
-        stated = re.search(r"^size (\d{1,15})$", text, re.MULTILINE)
-        return f"a git-lfs pointer, not the file{f' of {stated[1]} bytes' if stated else ''}; run: git lfs pull"
     if text[:1] in ("{", "["):
         return _document(path, size, text)
     return f"a text file of {size} bytes that starts {shown(' '.join(text[:200].split()), 80)!r}; {_NEEDED}"
-
-
-def _page(text: str) -> str:
-    title = re.search(r"<title[^>]*>(.*?)</title>", text, re.IGNORECASE | re.DOTALL)
-    name = f" ({shown(' '.join(html.unescape(title[1]).split()), 80)!r})" if title else ""
-    return (
-        f"a web page{name}, not the file: the link leads to a page, such as Google Drive's virus-scan notice or a "
-        "login; download it with the browser, or take the raw link"
-    )
 
 
 def _document(path: Path, size: int, text: str) -> str:
@@ -218,7 +177,7 @@ def _document(path: Path, size: int, text: str) -> str:
         shards = sorted({str(name) for name in data["weight_map"].values()})
         return f"a list of the parts of a model (JSON), not the weights; the parts: {_listed(shards)}"
     start = shown(" ".join(text[:300].split()), 120)
-    return f"JSON, such as a server's error message or a configuration: {start!r}; {_NEEDED}"
+    return f"JSON, such as a configuration: {start!r}; {_NEEDED}"
 
 
 def diagnose_tree(tree: Any) -> str | None:

@@ -49,6 +49,7 @@ from latentedit.editing.recipe_json import (
 from latentedit.errors import DamagedFileError, LatentEditError, UnreadablePictureError
 from latentedit.files import decoded
 from latentedit.generators import Generator, load_generator
+from latentedit.lookalikes import named
 from latentedit.pictures.opening import text_in
 
 SCHEMA = 1
@@ -311,6 +312,11 @@ class Recipe:
             DamagedFileError: no such file, or none that holds a recipe.
         """
         path = Path(path)
+        with named(path, "png"):
+            return cls._load(path)
+
+    @classmethod
+    def _load(cls, path: Path) -> Recipe:
         try:
             with open(path, "rb") as file:
                 begins = file.read(8)

@@ -12,6 +12,7 @@ from typing import TypeVar
 from PIL import Image, UnidentifiedImageError
 
 from latentedit.errors import LatentEditError, UnreadablePictureError
+from latentedit.lookalikes import lookalike
 from latentedit.pictures.metadata import is_tiff, without_metadata
 
 T = TypeVar("T")
@@ -104,10 +105,6 @@ def _instead(path: str | Path) -> str:
     kind = next((kind for begins, kind in _BEGINNINGS.items() if head.startswith(begins)), None)
     if kind is not None:
         return f"it begins as {kind} and is cut off, damaged or of a rare kind; save it anew as PNG, or {_ANOTHER}"
-    if not head:
-        return f"the file is empty; {_ANOTHER}"
-    if head.startswith(b"version https://git-lfs"):
-        return "it is a git-lfs pointer, not the picture; run: git lfs pull"
-    if head.lstrip(b"\xef\xbb\xbf \t\r\n")[:5].lower() in (b"<!doc", b"<html"):
-        return "it is a web page, not the picture that a link promised; download it again"
+    if (found := lookalike(path)) is not None:
+        return str(found) if found.kind == "empty" else f"it is {found}"
     return f"it is no picture, or of a kind that Pillow does not know; save it as PNG, or {_ANOTHER}"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from PIL import Image
 
 from latentedit.errors import LatentEditError, UnreadablePictureError
+from latentedit.lookalikes import lookalike
 
 if TYPE_CHECKING:
     import av
@@ -65,7 +66,9 @@ def read_frame(path: str | Path) -> Image.Image:
                     return _upright(shown)
                 shown = frame
     except av.FFmpegError as error:
-        message = f"cannot read {str(file)!r} as a video: {error.strerror or error}"
+        kind = lookalike(file)
+        reason = error.strerror or error if kind is None or kind.kind in ("mp4", "webm", "avi") else f"it is {kind}"
+        message = f"cannot read {str(file)!r} as a video: {reason}"
         raise UnreadablePictureError(path, message) from error
     if shown is None:
         raise UnreadablePictureError(path, f"{str(file)!r} has no frame at {seconds:g} s")

@@ -27,6 +27,7 @@ import numpy as np
 from latentedit import __version__
 from latentedit.errors import DamagedFileError, LatentEditError, MismatchError, UnknownNameError
 from latentedit.files import atomic_write, read_text
+from latentedit.lookalikes import lookalike
 
 SCHEMA_VERSION = 3
 NAME = "manifest.json"
@@ -265,6 +266,7 @@ def read_manifest(path: Path) -> Manifest:
 
 
 def _unusable(file: Path, reason: str) -> DamagedFileError:
+    reason = str(found) if (found := lookalike(file)) is not None and found.never else reason
     return DamagedFileError(f"{file} is damaged: {reason}; put back a copy, or delete {file.parent} and sample again")
 
 

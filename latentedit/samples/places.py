@@ -6,6 +6,7 @@ from pathlib import Path
 
 from latentedit.errors import DamagedFileError
 from latentedit.files import sha256_of
+from latentedit.lookalikes import lookalike
 from latentedit.samples.manifest import FileRecord, TaggerRecord
 
 SAMPLE = "run the same `latentedit sample` command again"
@@ -48,6 +49,8 @@ def next_name(plain: str, rows: int, old: FileRecord | None, *, stopped: bool) -
 
 def damaged(path: Path, reason: str) -> DamagedFileError:
     """The error of a file that is not what the manifest says."""
+    if (found := lookalike(path)) is not None and found.kind != "parquet":
+        return DamagedFileError(f"{path}: {found}, or delete it and {_remedy(path)} to redo it")
     return DamagedFileError(f"{path} is damaged: {reason}; delete it and {_remedy(path)} to redo it")
 
 

@@ -35,6 +35,7 @@ from torch import Tensor
 from latentedit.errors import DamagedFileError, LatentEditError
 from latentedit.files import home_of, visible_files
 from latentedit.generators.base import weights_id
+from latentedit.lookalikes import lookalike
 from latentedit.registry import check_options
 from latentedit.shipped import shipped
 from latentedit.taggers.base import PictureTagger
@@ -207,8 +208,9 @@ class Parts:
 def _check_files(folder: Path) -> None:
     for names in _FILES:
         found = [name for name in names if (folder / name).is_file()]
-        if empty := [name for name in found if not (folder / name).stat().st_size]:
-            raise DamagedFileError(f"{folder}: {empty[0]} is empty; download it again")
+        for name in found:
+            if (kind := lookalike(folder / name)) is not None and kind.kind != "safetensors":
+                raise DamagedFileError(f"{folder / name}: {kind}")
         if not found:
             if names[0] == "model.safetensors" and [*visible_files(folder, "*.bin"), *visible_files(folder, "*.pt")]:
                 raise DamagedFileError(

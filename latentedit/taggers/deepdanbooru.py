@@ -18,6 +18,7 @@ from torch import Tensor
 
 from latentedit.errors import DamagedFileError, LatentEditError
 from latentedit.files import read_text, visible_files
+from latentedit.lookalikes import named
 from latentedit.registry import check_options
 from latentedit.taggers.base import PictureTagger
 from latentedit.taggers.deepdanbooru_tensorflow import TensorFlowTagger, missing
@@ -157,6 +158,11 @@ def _find(argument: str) -> _Project:
 def _described(folder: Path) -> _Project:
     """What a folder's project.json says."""
     path = folder / "project.json"
+    with named(path):
+        return _read_project(folder, path)
+
+
+def _read_project(folder: Path, path: Path) -> _Project:
     try:
         project = json.loads(read_text(path))
         kind, height, width = project["model"], project.get("image_height"), project.get("image_width")
@@ -178,7 +184,8 @@ def _described(folder: Path) -> _Project:
 def _read_tags(path: Path) -> tuple[str, ...]:
     if not path.is_file():
         raise DamagedFileError(f"{path} is missing; it lists the tags, one a line, in the network's order")
-    return _check_tags(path, [tag for line in read_text(path).split("\n") if (tag := line.strip())])
+    with named(path):
+        return _check_tags(path, [tag for line in read_text(path).split("\n") if (tag := line.strip())])
 
 
 def _check_tags(path: Path, tags: list[str]) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from latentedit.checkpoints.keras_files import WEIGHTS, Layer, read_keras
 from latentedit.errors import DamagedFileError, MismatchError
 from latentedit.generators.base import weights_id
 from latentedit.generators.networks.base import channels_last_pays
+from latentedit.lookalikes import named
 from latentedit.taggers.networks.deepdanbooru import POOL, Block, Kernel, ResidualNetwork, arrange, features, fold
 
 _KINDS = (
@@ -112,8 +113,9 @@ def read_keras_weights(path: Path) -> Weights:
         UnsafeFileError: it carries code.
     """
     layers: dict[str, list[Layer]] = {kind: [] for kind in _KINDS}
-    for layer in read_keras(path, _KINDS):
-        layers[layer.kind].append(layer)
+    with named(path, "zip", "hdf5"):
+        for layer in read_keras(path, _KINDS):
+            layers[layer.kind].append(layer)
     try:
         return _keras_weights(path, layers)
     except DamagedFileError as error:

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from latentedit.errors import DamagedFileError, LatentEditError
 from latentedit.generators.base import weights_id
+from latentedit.lookalikes import named
 from latentedit.registry import check_options
 from latentedit.shipped import shipped
 from latentedit.taggers.base import PictureTagger, eight_bits
@@ -115,6 +116,11 @@ def read_judge(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """
     if not path.is_file():
         raise DamagedFileError(f"no judge at {path}; train one with `latentedit train-judge FOLDER --out {path}`")
+    with named(path, "safetensors"):
+        return _read(path)
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}

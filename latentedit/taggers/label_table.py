@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from latentedit.errors import DamagedFileError, LatentEditError
+from latentedit.lookalikes import named, refuse_lookalike
 
 KEYS = {"seed": "seed", "content": "content"} | dict.fromkeys(
     ("file", "filename", "file_name", "file_path", "filepath", "path", "image", "image_name", "image_path", "img_path"),
@@ -69,7 +70,9 @@ def read_table(path: Path, encoding: str | None = None) -> Table:
         LatentEditError: no column names the rows, or several do; two columns of one name; a row of another length.
     """
     notes: list[str] = []
-    lines = _lines(path, _text(path, encoding, notes), notes)
+    with named(path, "office", "zip"):
+        text = _text(path, encoding, notes)
+    lines = _lines(path, text, notes)
     header = [name.strip() for name in lines[0][1]] if lines else []
     while len(header) > 1 and not header[-1] and not any("".join(cells[len(header) - 1 :]) for _, cells in lines[1:]):
         header.pop()  # what spreadsheets leave of columns that were once there
@@ -98,6 +101,7 @@ def _text(path: Path, encoding: str | None, notes: list[str]) -> str:
         raise DamagedFileError(f"no labels at {path}; it is a table with a header") from error
     except OSError as error:
         raise DamagedFileError(f"{path}: cannot be read as a CSV table ({error.strerror or error})") from error
+    refuse_lookalike(path, raw)
     if what := _other(raw):
         raise DamagedFileError(f"{path}: cannot be read as a CSV table, it is {what}")
     for mark, name, note in _MARKS:

@@ -36,6 +36,7 @@ from torch import Tensor
 
 from latentedit.errors import DamagedFileError, LatentEditError
 from latentedit.files import read_text, sha256_of, visible_files
+from latentedit.lookalikes import named
 from latentedit.registry import check_options
 from latentedit.taggers.base import PictureTagger
 from latentedit.taggers.networks.onnx import Network, outside_weights
@@ -259,12 +260,13 @@ class Vocabulary:
         Raises:
             DamagedFileError: it is no table of tags.
         """
-        try:
-            rows = list(_rows(path, csv.reader(io.StringIO(read_text(path)), strict=True)))
-        except csv.Error as error:
-            raise DamagedFileError(f"{path}: cannot be read as a CSV table ({error})") from error
-        if not rows:
-            raise DamagedFileError(f"{path} lists no tag; download it again")
+        with named(path):
+            try:
+                rows = list(_rows(path, csv.reader(io.StringIO(read_text(path)), strict=True)))
+            except csv.Error as error:
+                raise DamagedFileError(f"{path}: cannot be read as a CSV table ({error})") from error
+            if not rows:
+                raise DamagedFileError(f"{path} lists no tag; download it again")
         name, count = Counter(name for name, _ in rows).most_common(1)[0]
         if count > 1:
             raise DamagedFileError(f"{path} lists {name!r} {count} times; a tag has one output, download it again")

@@ -27,7 +27,7 @@ NO_PICTURES = {
     "a page": (b"<!DOCTYPE html><html><title>Sign in</title>", "a web page"),
     "a pointer": (b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
     "words": (b"face", "no picture, or of a kind that Pillow does not know"),
-    "notes of macOS": (b"\0\5\x16\7\0\2\0\0Mac OS X        " + bytes(100), "no picture"),
+    "notes of macOS": (b"\0\5\x16\7\0\2\0\0Mac OS X        " + bytes(100), "notes that macOS keeps"),
     "a beginning": (png(4, 4, 8, 2, ROWS)[:20], "cut off"),
     "half": (png(4, 4, 8, 2, ROWS)[:60], "cut off or damaged"),
     "no pixels": (header(4, 4) + chunk(b"IEND", b""), "cut off or damaged"),

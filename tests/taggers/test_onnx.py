@@ -268,7 +268,7 @@ def test_missing_files_are_named(folder: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("", "its first line is ''; it must name columns, name and category"),
+        ("", "the file is empty; download it again"),
         ("tag_id,tag,category\n1,smile,0\n", "its first line is 'tag_id,tag,category'"),
         ("name,category\n", "lists no tag"),
         ("name,category\nsmile,0,3\n", "row 2: 3 cells where the header has 2"),
@@ -302,8 +302,11 @@ def test_tables_may_have_other_columns_and_whole_numbers_with_a_point(folder: Pa
     [
         (b"", "is empty; download it again"),
         (b"no model\n" * 100, "is no model that onnxruntime"),
-        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 378536310\n", "it is a git-lfs pointer"),
-        (b"<!doctype html><html>not found</html>", "it is a web page; download the file itself"),
+        (
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 378536310\n",
+            "a git-lfs pointer, not the file of 378536310 bytes",
+        ),
+        (b"<!doctype html><html>not found</html>", "it is a web page, not the file"),
         (make_model().SerializeToString()[:-2000], "is no model that onnxruntime"),
         (make_model(opset=99).SerializeToString(), "opset"),
         (make_model(last="NoSuchOperator").SerializeToString(), "NoSuchOperator"),

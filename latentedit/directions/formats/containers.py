@@ -24,6 +24,7 @@ from latentedit.checkpoints.zip_files import members
 from latentedit.directions.formats.tables import TABLES, read_table
 from latentedit.errors import DamagedFileError, UnsafeFileError
 from latentedit.files import write_bytes
+from latentedit.lookalikes import lookalike, named
 
 Array = NDArray[Any]
 
@@ -96,7 +97,10 @@ def read_file(path: str | Path) -> Held:
         if not any(name.endswith("data.pkl") for name in names):
             raise DamagedFileError(f"{path}: a zip archive without arrays; unpack it, and name a file in it")
     elif path.suffix.lower() in TABLES:
-        return Held(path, "csv", read_table(path))
+        with named(path):
+            return Held(path, "csv", read_table(path))
+    elif (found := lookalike(path)) is not None and found.advice and found.kind != "cut":
+        raise DamagedFileError(f"{path}: {found}")
     elif seems := diagnose_file(path):
         what = seems.partition(";")[0]  # what follows is about generators
         raise DamagedFileError(

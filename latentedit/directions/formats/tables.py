@@ -18,6 +18,7 @@ import numpy as np
 from latentedit.directions.statistics import Array
 from latentedit.errors import DamagedFileError
 from latentedit.files import decoded
+from latentedit.lookalikes import refuse_lookalike
 
 TABLES = (".csv", ".tsv")
 """How the name of a table ends."""
@@ -56,6 +57,7 @@ def read_table(path: Path) -> Array | dict[str, Array]:
 def _cells(path: Path) -> tuple[list[list[str]], bool]:
     """The rows of cells, all as long, and whether a comma may be a decimal one."""
     raw = path.read_bytes()
+    refuse_lookalike(path, raw)
     try:
         text = decoded(raw)
         first = next((line for line in text.splitlines() if line.strip()), "")

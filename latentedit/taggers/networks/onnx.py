@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from latentedit.errors import DamagedFileError, LatentEditError, UnsafeFileError
+from latentedit.lookalikes import lookalike
 
 
 @dataclass(frozen=True)
@@ -146,7 +147,7 @@ def _session(path: Path, device: torch.device) -> Any:
     session = _plainly(
         lambda: onnxruntime.InferenceSession(str(path), settings, providers=providers, enable_fallback=0),
         f"{path} is no model that onnxruntime {onnxruntime.__version__} can read",
-        _pointer(path),
+        _instead(path),
     )
     if on_cuda and session.get_providers()[0] != "CUDAExecutionProvider":
         raise LatentEditError(
@@ -167,13 +168,10 @@ def _plainly(call: Callable[[], Any], what: str, hint: str = "") -> Any:
         raise DamagedFileError(f"{what}: {hint or reason[:300]}") from error
 
 
-def _pointer(path: Path) -> str:
-    """Says of a file whether it only stands for a model."""
-    with open(path, "rb") as file:
-        head = file.read(200).lstrip()
-    if head.startswith(b"version https://git-lfs"):
-        return "it is a git-lfs pointer; run git lfs pull, or download the file itself"
-    return "it is a web page; download the file itself" if head[:1] == b"<" else ""
+def _instead(path: Path) -> str:
+    """What a file is that is no model."""
+    found = lookalike(path)
+    return "" if found is None else f"it is {found}"
 
 
 def outside_weights(path: Path) -> list[Path]:
