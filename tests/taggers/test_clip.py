@@ -289,7 +289,7 @@ def test_weights_in_a_pickle_are_refused(copy: Path) -> None:
         ("model.safetensors", "nothing", "the weights cannot be read"),
         ("vocab.json", "{}", "tokenizer"),
         ("vocab.json", "no json", "the tokenizer cannot be read"),
-        ("merges.txt", "", "merges.txt is empty; download it again"),
+        ("merges.txt", "", "merges.txt: the file is empty; download it again"),
         ("merges.txt", "#version: 0.2\nxx yy zz\n", "the tokenizer cannot be read"),
         ("tokenizer.json", "{}", "the tokenizer cannot be read"),
         ("preprocessor_config.json", "{", "preprocessor_config.json cannot be read"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -152,8 +153,9 @@ def test_a_legacy_code_page_is_named(tmp_path: Path) -> None:
     with pytest.raises(DamagedFileError, match=r"zero bytes; perhaps it is UTF-16: csv:.*\?encoding=utf-16-le"):
         load_tagger(f"csv:{file}")
     assert load_tagger(f"csv:{file}?encoding=utf-16-le").tags == ("long_hair", "smile")
-    file.write_bytes(b"PK\x03\x04rest")
-    with pytest.raises(DamagedFileError, match="it is a workbook; save it as CSV"):
+    with zipfile.ZipFile(file, "w") as workbook:
+        workbook.writestr("[Content_Types].xml", "<Types/>")
+    with pytest.raises(DamagedFileError, match=r"an Office document \(.xlsx, .docx\); save it as CSV"):
         load_tagger(f"csv:{file}")
 
 
@@ -249,7 +251,7 @@ def test_labels_of_other_seeds_change_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("", "its first line is ''; it must have one column seed, file or content"),
+        ("", "the file is empty; download it again"),
         ("name,smile\n1,1\n", "one column seed, file or content"),
         ("seed,file,smile\n1,1.png,1\n", "one column seed, file or content"),
         ("seed,smile,smile\n1,1,1\n", "two columns have the same name"),
