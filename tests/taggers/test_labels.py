@@ -155,7 +155,7 @@ def test_a_legacy_code_page_is_named(tmp_path: Path) -> None:
     assert load_tagger(f"csv:{file}?encoding=utf-16-le").tags == ("long_hair", "smile")
     with zipfile.ZipFile(file, "w") as workbook:
         workbook.writestr("[Content_Types].xml", "<Types/>")
-    with pytest.raises(DamagedFileError, match=r"an Office document \(.xlsx, .docx\); save it as CSV"):
+    with pytest.raises(DamagedFileError, match="it is a workbook; save it as CSV"):
         load_tagger(f"csv:{file}")
 
 
