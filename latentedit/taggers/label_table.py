@@ -132,7 +132,6 @@ _KINDS = (
     (rb"SQLite format 3", f"a database of SQLite; {_SAVE}"),
     (rb"\x1f\x8b|BZh|\xfd7zXZ|7z\xbc\xaf|Rar!", "compressed; unpack it and name what is inside"),
     (rb"\x89PNG|\xff\xd8\xff|GIF8|RIFF....WEBP|\x93NUMPY|\x80[\x02-\x05]|\x89HDF|%PDF", "no text"),
-    (rb"version https://git-lfs", "a git-lfs pointer; run git lfs pull, or download the file itself"),
     (rb"<[!?a-zA-Z]", f"a web page or XML; download the table itself, or {_SAVE}"),
     (rb"\{\\rtf", f"a document (RTF); {_SAVE}"),
     (rb"[{\[]\s*[\[{\"\]}]", f"JSON; {_SAVE}, with a header and a row each"),
