@@ -46,7 +46,6 @@ from latentedit.pictures.notebook import facts_html
 from latentedit.samples.manifest import FileRecord, Manifest, TaggerRecord, read_manifest
 from latentedit.samples.places import SAMPLE, TAG, check_size, codes_path, damaged, tags_path, verify, vocabulary_path
 from latentedit.samples.tables import DICTIONARY, SCORE_FLOOR, SparseScores, read_scores, read_style
-from latentedit.taggers.tag_names import found_tag
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -217,6 +216,8 @@ class Samples:
             DamagedFileError: a file does not fit the manifest.
         """
         tags = self.tags(tagger)
+        from latentedit.taggers.tag_names import found_tag  # its folder needs torch
+
         column = tags.index(found_tag(tag, tags))
         return np.concatenate([sparse.column(column) for sparse in self._iter_tags(tagger)])
 
