@@ -37,7 +37,7 @@ def test_every_import_is_declared() -> None:
     declared = {re.split(r"[><=\[ ]", line)[0] for line in [*project["dependencies"], *extras]}
     used = {name.split(".")[0] for path in FILES for name in imports(path)}
     used -= set(sys.stdlib_module_names) | {"latentedit"}
-    names = {"PIL": "pillow", "sklearn": "scikit-learn"}
+    names = {"PIL": "pillow", "sklearn": "scikit-learn", "fontTools": "fonttools"}
     assert {names.get(name, name) for name in used} <= declared
 
 

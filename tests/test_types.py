@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import latentedit
 
 ROOT = Path(__file__).parent.parent
@@ -34,6 +36,7 @@ REVEALED = {
 }
 
 
+@pytest.mark.slow
 def test_types_reach_the_user(tmp_path):
     example = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)[1]
     lines = [*example.splitlines(), *(f"reveal_type({call})" for call in REVEALED), "le.no_such_name"]

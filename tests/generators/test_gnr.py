@@ -124,6 +124,7 @@ def test_sefa_finds_the_official_directions_and_pictures(generator):
     assert largest(generator.decode(codes - step, content=content), ARRAYS["out_image_w_plus_4v2"]) > 0.01
 
 
+@pytest.mark.slow
 def test_weights_in_half_precision_make_nearly_the_same_pictures(folder):
     half = load(conformance.checkpoint(NAME, folder, half=True))
     content, z = half.encode(PICTURES)
@@ -142,7 +143,8 @@ def test_weights_in_half_precision_make_nearly_the_same_pictures(folder):
 
 
 @pytest.mark.parametrize(
-    ("size", "num_down", "z_dim", "depth", "residual"), [(128, 4, 8, 5, 1), (16, 1, 3, 2, 2), (16, 2, 8, 1, 1)]
+    ("size", "num_down", "z_dim", "depth", "residual"),
+    [pytest.param(128, 4, 8, 5, 1, marks=pytest.mark.slow), (16, 1, 3, 2, 2), (16, 2, 8, 1, 1)],
 )
 def test_other_configurations_are_read_from_the_shapes(size, num_down, z_dim, depth, residual):
     tensors = random_gnr(size, num_down=num_down, z_dim=z_dim, depth=depth, residual=residual)
@@ -198,6 +200,7 @@ def test_reference_pictures_are_read_by_the_other_generator(generator, folder):
     assert load(folder / "average.pt").id == generator.id != load(folder / "unaveraged.pt").id
 
 
+@pytest.mark.slow
 def test_the_same_weights_have_the_same_id_in_every_container(generator, folder):
     tensors = conformance.state_dict(NAME)
     torch.save({"G_A2B_ema": tensors}, folder / "old.pt", _use_new_zipfile_serialization=False)

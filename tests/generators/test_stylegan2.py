@@ -127,7 +127,9 @@ def test_half_precision_does_not_overflow_where_demodulation_would_cancel_it():
     assert (half.decode(codes) - expected).abs().max() <= HALF_TOLERANCE * expected.abs().max()
 
 
-@pytest.mark.parametrize(("size", "multiplier", "depth"), [(8, 2, 2), (64, 1, 4), (128, 2, 1)])
+@pytest.mark.parametrize(
+    ("size", "multiplier", "depth"), [(8, 2, 2), (64, 1, 4), pytest.param(128, 2, 1, marks=pytest.mark.slow)]
+)
 def test_other_sizes_are_read_from_the_shapes(size, multiplier, depth):
     tensors = random_stylegan2(size, multiplier=multiplier, depth=depth)
     generator = generator_of(FAMILY, tensors)

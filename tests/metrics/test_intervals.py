@@ -239,7 +239,7 @@ def test_the_matrix_covers_the_mean_change(repetitions, j):
     assert 0.93 <= covered([(r.low[0, j], r.high[0, j]) for r in repetitions], change(j, lacking=False)) <= 0.97
 
 
-@pytest.mark.parametrize("among", ["all", "lacking"])
+@pytest.mark.parametrize("among", ["all", pytest.param("lacking", marks=pytest.mark.slow)])
 def test_the_summary_covers_target_off_target_and_selectivity(repetitions, among):
     lacking = among == "lacking"
     off = np.mean([abs(change(j, lacking=lacking)) for j in (1, 2)])  # a shift moves all pictures the same way

@@ -84,7 +84,8 @@ def test_every_entry_drops_a_tag_and_only_its_own() -> None:
         assert select_tags({tag: 50, "smile": 50}, 100, keep=[entry]) == (tag, "smile")
         if not entry.endswith("*"):
             assert select_tags({f"{tag}_x": 50, "smile": 50}, 100) == (f"{tag}_x", "smile")
-    assert [dropped_by(tag) for tag in ("rating:", "_text", "text", "borders", "Portrait", "")] == [None] * 6
+    assert [dropped_by(tag) for tag in ("rating:", "_text", "text", "borders", "portraits", "")] == [None] * 6
+    assert [dropped_by(tag) for tag in ("Portrait", "english text")] == ["portrait", "*_text"]  # one tag, one spelling
 
 
 def test_no_attribute_is_on_the_list() -> None:

@@ -20,7 +20,7 @@ BAD = {
     "p02-text.png": (b"a note to myself\n", "it is no picture"),
     "p05-page.jpg": (b"<!DOCTYPE html><html>404", "it is a web page"),
     "p09-pointer.webp": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "git-lfs pointer"),
-    "p11-zeros.bmp": (bytes(500), "it is no picture"),
+    "p11-zeros.bmp": (bytes(500), "nothing but zeros where 500 bytes should be"),
     "p13-head.png": (_png(0)[:20], "cut off or damaged"),
     "p17-cut.png": (_png(0)[:300], "cut off or damaged"),
 }

@@ -71,8 +71,14 @@ def quick_taggers(taggers, small_project):
 # Conformance
 
 
-@pytest.mark.parametrize("layout", ["keras", "h5", "keras2"])
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize(
+    ("backend", "layout"),
+    [
+        *(("torch", layout) for layout in ("keras", "h5", "keras2")),
+        ("tensorflow", "keras"),
+        *(pytest.param("tensorflow", layout, marks=pytest.mark.slow) for layout in ("h5", "keras2")),
+    ],
+)
 def test_the_fixture_is_reproduced(loaded, layout, backend):
     tagger = loaded(layout, backend)
     scores = torch.cat([tagger.score(picture[None]) for picture in PICTURES])
@@ -261,6 +267,7 @@ for hidden in (True, False):
 """
 
 
+@pytest.mark.slow
 def test_it_is_quiet_and_needs_no_tensorflow_io(small_project):
     environment = {key: value for key, value in os.environ.items() if not key.startswith("TF_")}
     done = subprocess.run(

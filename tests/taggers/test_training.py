@@ -75,7 +75,9 @@ def test_a_stopped_training_ends_with_the_same_weights(trained, faces, tmp_path)
         torch.set_num_threads(before)
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name == "resnet50" else ()) for name in NETWORKS]
+)
 def test_every_network_trains(name, faces, tmp_path):
     recipe = Recipe(network=name, size=32, epochs=1, batch_size=40)
     report = train_judge(faces, tmp_path / "j.safetensors", tags=["bright"], recipe=recipe)
