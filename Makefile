@@ -1,5 +1,5 @@
 # Each target sets the project up first (scripts/setup), which takes a moment the second time.
-.PHONY: setup demo test test-all lint wheel clean
+.PHONY: setup demo models test test-all lint wheel clean
 
 unexport PYTHONDONTWRITEBYTECODE
 PYTEST_ARGS ?=
@@ -9,6 +9,9 @@ setup:
 
 demo: setup
 	.venv/bin/latentedit demo
+
+models: setup
+	$(MAKE) -C scripts/avatar models
 
 test: setup
 	.venv/bin/python -m pytest -n auto --dist loadfile -m "not slow" $(PYTEST_ARGS)

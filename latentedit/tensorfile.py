@@ -89,6 +89,20 @@ def tags_in(path: str | Path) -> tuple[str, ...]:
         return ()
 
 
+def weight_names(path: Path) -> list[str]:
+    """Names of the tensors of a safetensors file.
+
+    Raises:
+        DamagedFileError: the file is missing or truncated.
+    """
+    with named(path, "safetensors"):
+        try:
+            with safe_open(path, framework="numpy") as file:
+                return list(file.keys())
+        except (OSError, SafetensorError) as error:
+            raise DamagedFileError(f"{path} holds no weights: {str(error).splitlines()[0]}") from error
+
+
 def load_weights(network: nn.Module, path: Path, what: str) -> None:
     """Fill a network with the tensors of a safetensors file, in float32 whatever they are stored in.
 

@@ -49,10 +49,17 @@ STAGES = {"look": "look at pictures", "draw": "draw codes", "read": "learn to re
     help="file of the prior",
 )  # fmt: skip
 @click.option("--force", is_flag=True, help="overwrite OUT")
+@click.option(
+    "--from",
+    "start",
+    type=Place(),
+    metavar="PRIOR",
+    help="learn on where this one's flow stands; it knows the same tags",
+)
 @common
 def fit_prior(
     context: Context, samples: Path, generator: str | None, tags: tuple[str, ...], tagger: str | None, steps: int,
-    n: int, pictures: int, seed: int, out: Path, force: bool,
+    n: int, pictures: int, seed: int, out: Path, force: bool, start: Path | None,
 ) -> None:  # fmt: skip
     """Learn how the codes of SAMPLES (default: samples) and their tags go together; edits by it stay natural.
 
@@ -64,6 +71,7 @@ def fit_prior(
     from latentedit.prior.fitting import PriorRecipe, forget, is_begun
 
     recipe = PriorRecipe(steps=steps, codes=n, pictures=pictures, seed=seed)
+    former = None if start is None else Prior.load(start)
     stored: Samples | None = None
     loaded: Generator | None = None
     name = generator or ""
@@ -86,7 +94,7 @@ def fit_prior(
     context.kept = lambda: f"what is done is kept; {GOES_ON}" if is_begun(out) else "nothing is kept yet"
     fitted = Prior.fit(
         source, generator=loaded, tags=tags or None, tagger=tagger, recipe=recipe, state=out,
-        device=context.device, batch_size=context.batch_size, progress=progress,
+        device=context.device, batch_size=context.batch_size, progress=progress, start=former,
     )  # fmt: skip
     prior = replace(fitted, generator_name=name)
     prior.save(out)

@@ -7,7 +7,7 @@ Content is a pose (n, 4); style codes are 64-d and of unit covariance, one per s
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import torch
@@ -18,25 +18,43 @@ from latentedit.generators.base import match_content, per_slot, seed_latents, tr
 from latentedit.generators.networks import avatar as network
 from latentedit.generators.showing import Shown
 from latentedit.shipped import shipped
-from latentedit.tensorfile import load_weights
+from latentedit.tensorfile import load_weights, weight_names
 
 UPRIGHT = (0.8, 0.0, 0.0, 0.0)
 WEIGHTS = "data/avatar-generator.safetensors"
 
 
 class AvatarNetworks(nn.Module):
-    """All networks of the generator under the names that the weight file uses."""
+    """All networks of the generator under the names that the weight file uses.
+
+    Args:
+        finish: the decoder has a finish.
+        reader: a style is read by the smaller network.
+    """
 
     mean_code: Tensor
 
-    def __init__(self) -> None:
+    def __init__(self, *, finish: bool = True, reader: bool = True) -> None:
         super().__init__()
         self.flow = network.Flow()
         self.styler = network.Styler()
-        self.decoder = network.Decoder()
-        self.style_encoder = network.StyleEncoder()
+        self.decoder = network.Decoder(finish=finish)
+        self.style_encoder = network.StyleReader() if reader else network.StyleEncoder()
         self.pose_encoder = network.PoseEncoder()
         self.register_buffer("mean_code", torch.zeros(network.W_DIM))
+
+    @classmethod
+    def of(cls, names: Collection[str]) -> AvatarNetworks:
+        """Networks that take tensors of these names."""
+        return cls(
+            finish=any(name.startswith("decoder.finish.") for name in names),
+            reader="style_encoder.whole.5.weight" in names,
+        )
+
+    def identity(self, upright: Tensor) -> Tensor:
+        """The identity codes (n, 64) of upright pictures (n, 3, 144, 144)."""
+        found = self.style_encoder(upright)
+        return found if isinstance(self.style_encoder, network.StyleReader) else found[0]
 
 
 class AvatarGenerator(Shown):
@@ -149,7 +167,7 @@ class AvatarGenerator(Shown):
         images = images.to(self.device, self.dtype)
         pose = self.networks.pose_encoder(images).float()
         upright = network.warp(images.float(), network.invert(network.affine(pose)), network.CANONICAL)
-        identity, _ = self.networks.style_encoder(upright.to(self.dtype))
+        identity = self.networks.identity(upright.to(self.dtype))
         return pose, self._flow(identity.cpu().double(), backward=True).float().to(self.device)
 
     def style_weights(self) -> dict[str, Tensor]:
@@ -167,6 +185,6 @@ def load(argument: str, options: dict[str, str], *, device: torch.device, dtype:
     if options:
         raise LatentEditError(f"the avatar generator has no options; got {', '.join(options)}")
     path = Path(argument) if argument else shipped(WEIGHTS)
-    networks = AvatarNetworks()
+    networks = AvatarNetworks.of(weight_names(path))
     load_weights(networks, path, "the avatar generator")
     return AvatarGenerator(networks, device=device, dtype=dtype)

@@ -27,6 +27,7 @@ from latentedit.prior.flow import Examples, Lesson
 from latentedit.prior.networks import Surrogate, Velocity
 from latentedit.prior.reading import Reader, Reading, Stored, learn_to_read, look, stored
 from latentedit.prior.space import CodeSpace
+from latentedit.prior.start import Start
 from latentedit.samples.store import Samples
 from latentedit.tensorfile import read_safetensors, write_safetensors
 
@@ -95,7 +96,7 @@ class Learned:
 def learn(
     samples: Samples | None, generator: Generator | None, *, tags: Sequence[str] | None, tagger: str | None,
     relations: TagRelations, recipe: PriorRecipe, state: Path | None, device: str, batch_size: int,
-    progress: Progress | None,
+    progress: Progress | None, start: Start | None = None,
 ) -> Learned:  # fmt: skip
     """Fit; arguments as of :meth:`latentedit.prior.prior.Prior.fit`, ``state`` without suffix."""
     if samples is not None and generator is not None:
@@ -105,11 +106,14 @@ def learn(
         raise LatentEditError("a prior is fitted to samples, or to a generator alone")
     target = torch.device(device)
     known = _known(samples, generator, tags, tagger, recipe)
+    if start is not None:
+        start.check(known.tags, known.codes.shape[1])
     related = _related(known.tags, relations)
     settings = json.dumps(
         [__version__, asdict(recipe), known.tags, related.tolist(),
          None if generator is None else [generator.id, probe_of(generator)],
-         None if samples is None else samples.fingerprint(scores=bool(known.tags)), str(target)]
+         None if samples is None else samples.fingerprint(scores=bool(known.tags)), str(target),
+         *([] if start is None else [start.fingerprint()])]
     )  # fmt: skip
     kept = _Kept(state, settings)
     said = lambda what: None if progress is None else (lambda done, total: progress(what, done, total))  # noqa: E731
@@ -124,13 +128,16 @@ def learn(
         drawn = kept.once("drawn", lambda: _draw(generator, recipe, label, truncation, said("draw")))
     prepared = kept.read("prepared")
     if prepared is None:
-        prepared = _prepare(known, cells, drawn, related, recipe, target, said("read"))
+        space = None if start is None else start.space
+        prepared = _prepare(known, cells, drawn, related, recipe, target, said("read"), space)
         kept.write("prepared", prepared)
     space = CodeSpace(prepared["mean"], prepared["axes"], prepared["deviation"]).to(target)
     reader = _reader(prepared).to(target)
     x = space.enter(torch.cat([known.codes, drawn]).to(target))
     regions = prepared["regions"].bool()
     velocity = _velocity(space.width, len(known.tags), regions.shape[1], recipe).to(target)
+    if start is not None:
+        start.give(velocity)
     lesson = Lesson(
         velocity, Examples(x, _said(reader, x, known), regions, related), steps=recipe.steps,
         batch_size=recipe.batch_size, learning_rate=recipe.learning_rate, seed=recipe.seed,
@@ -207,14 +214,14 @@ def _known(
 
 def _prepare(
     known: Stored, cells: Tensor, drawn: Tensor, related: Tensor, recipe: PriorRecipe, device: torch.device,
-    progress: Callable[[int, int], None] | None,
+    progress: Callable[[int, int], None] | None, space: CodeSpace | None,
 ) -> dict[str, Tensor]:  # fmt: skip
     """What is read and worked out before the flow is learned, as tensors."""
     faster = faster_type(device)  # kept, as a busy machine may find another one when a stopped fit goes on
     codes = torch.cat([known.codes, drawn])
     if len(codes) < 100:
         raise LatentEditError(f"there are {len(codes)} codes; a prior needs 100 or more, sample more")
-    space = CodeSpace.of(codes)
+    space = CodeSpace.of(codes) if space is None else space.to(codes.device)
     x = space.enter(known.codes).to(device)
     if known.tags:
         reader, reading = learn_to_read(

@@ -39,6 +39,7 @@ from latentedit.prior.networks import Velocity
 from latentedit.prior.prior_file import generator_of, read_prior, write_prior
 from latentedit.prior.reading import Reader
 from latentedit.prior.space import CodeSpace
+from latentedit.prior.start import Start
 from latentedit.samples.store import Samples, open_samples
 from latentedit.shipped import shipped
 
@@ -125,6 +126,7 @@ class Prior:
         device: str = "cpu",
         batch_size: int = 32,
         progress: Progress | None = None,
+        start: Prior | None = None,
     ) -> Prior:
         """Learn a prior; minutes on two cores.
 
@@ -143,10 +145,12 @@ class Prior:
             device: as in torch.
             batch_size: pictures decoded at once.
             progress: called with (what is being done, how much of it is, how much there is).
+            start: a prior that knows the same tags, whose flow learns on: of fewer samples, or of a generator that was
+                trained a little further and has the same codes. None: it begins at nothing.
 
         Raises:
             UnknownNameError: a tag that the tagger does not have.
-            MismatchError: samples of another generator.
+            MismatchError: samples of another generator, or a prior of other tags or codes to start from.
             LatentEditError: a tag that no sample has, too few codes, or a generator that cannot be looked at.
         """
         opened = open_samples(source) if isinstance(source, (str, Path)) else source
@@ -156,6 +160,7 @@ class Prior:
             samples, generator, tags=tags, tagger=tagger, relations=relations or TagRelations.load(),
             recipe=recipe or PriorRecipe(), state=None if state is None else Path(state), device=device,
             batch_size=batch_size, progress=progress,
+            start=None if start is None else Start(start.tags, start.space, start.velocity),
         )  # fmt: skip
         name = "" if samples is None else samples.manifest.generator or ""
         layers = generator.layers if generator is not None else samples.manifest.layers if samples is not None else ()

@@ -7,6 +7,7 @@ from safetensors.torch import load_file, save_file
 
 from latentedit.errors import DamagedFileError, LatentEditError
 from latentedit.generators import Generator, load_generator
+from latentedit.generators.avatar import AvatarNetworks
 from latentedit.generators.base import seed_latents, weights_id
 from latentedit.generators.networks import avatar as network
 from latentedit.pictures.images import list_pictures, read_picture
@@ -96,6 +97,38 @@ def test_the_id_is_of_the_values_not_of_the_container(tmp_path):
     save_file(weights, tmp_path / "other.safetensors")
     assert load_generator(f"avatar:{tmp_path / 'other.safetensors'}").id != generator.id
     assert weights_id("a", {"x": torch.ones(2)}) != weights_id("a", {"x": torch.ones(2) * 2})
+
+
+def test_files_with_and_without_a_finish_and_the_smaller_encoder_are_read(tmp_path):
+    networks = AvatarNetworks.of(load_file(shipped("data/avatar-generator.safetensors")))
+    networks.load_state_dict(generator.networks.state_dict())
+    bare, whole = AvatarNetworks(finish=False, reader=False), AvatarNetworks()
+    for name in ("flow", "styler", "pose_encoder"):
+        for other in (bare, whole):
+            getattr(other, name).load_state_dict(getattr(networks, name).state_dict())
+    known = {name: value for name, value in networks.decoder.state_dict().items() if not name.startswith("finish.")}
+    bare.decoder.load_state_dict(known)
+    whole.decoder.load_state_dict(known, strict=False)
+    codes = generator.sample_codes(range(2))
+
+    def saved(name, networks):
+        save_file(networks.state_dict(), tmp_path / name)
+        return load_generator(f"avatar:{tmp_path / name}")
+
+    without, unchanged = saved("bare.safetensors", bare), saved("whole.safetensors", whole)
+    assert torch.equal(without.decode(codes), unchanged.decode(codes))  # a finish that is not trained does nothing
+    torch.nn.init.normal_(whole.decoder.finish.change.weight, 0.0, 0.1)
+    finished = saved("finished.safetensors", whole)
+    assert (finished.decode(codes) - without.decode(codes)).abs().mean() > 1e-3
+    assert len({one.id for one in (without, unchanged, finished)}) == 3
+
+    pictures = generator.decode(codes)
+    for one in (without, finished):
+        pose, z = one.encode(pictures)
+        assert torch.equal(pose, generator.encode(pictures)[0]) and z.shape == (2, one.z_dim)
+    upright = torch.rand(2, 3, network.CANONICAL, network.CANONICAL) * 2 - 1
+    assert torch.equal(whole.identity(upright), whole.style_encoder(upright))
+    assert torch.equal(bare.identity(upright), bare.style_encoder(upright)[0])
 
 
 def test_bad_input_is_told_in_a_line(tmp_path):

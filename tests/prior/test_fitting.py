@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from toy_prior import TINY, codes, generator, samples
 
 import latentedit as le
-from latentedit.errors import LatentEditError
+from latentedit.errors import LatentEditError, MismatchError
 from latentedit.prior import fitting
 from latentedit.prior.conditions import regions_of
 from latentedit.prior.fitting import PriorRecipe
 from latentedit.prior.plan import plan_of
+from latentedit.prior.space import CodeSpace
 
 
 def stopping(stage: str, at: int, seen: list[str]) -> Callable[[str, int, int], None]:
@@ -124,3 +126,25 @@ def test_labels_that_are_there_for_some_tags_say_what_each_tag_is_about() -> Non
     assert whole[1].nonzero().flatten().tolist() == list(range(60, 63))
     scores[torch.arange(4000), torch.arange(4000) % 2] = float("nan")  # no row has labels of both
     assert torch.equal(regions_of(scores, cells, alone), whole)
+
+
+def test_a_fit_learns_on_from_another_prior(unbroken: le.Prior) -> None:
+    again = le.Prior.fit(samples(), generator=generator, recipe=replace(TINY, steps=1, seed=9), start=unbroken)
+    anew = le.Prior.fit(samples(), generator=generator, recipe=replace(TINY, steps=1, seed=9))
+
+    def far(found: le.Prior) -> float:
+        pairs = zip(found.velocity.state_dict().values(), unbroken.velocity.state_dict().values(), strict=True)
+        return float(sum((x - y).square().sum() for x, y in pairs))
+
+    assert 0 < far(again) < 0.01 * far(anew)  # one step away from where that one ended
+    assert torch.equal(again.space.axes, unbroken.space.axes) and not torch.equal(anew.space.axes, unbroken.space.axes)
+
+
+def test_a_start_that_does_not_fit(unbroken: le.Prior) -> None:
+    def refused(words: str, recipe: PriorRecipe = TINY, **given: Any) -> None:
+        with pytest.raises(MismatchError, match=words):
+            le.Prior.fit(samples(), generator=generator, recipe=recipe, **{"start": unbroken} | given)
+
+    refused(f"knows {len(unbroken.tags)} tags, and 1 are to be learned: .* is a tag of one", tags=["smile"])
+    refused("network of other layers", replace(TINY, pictures=0))
+    refused("is of codes of 2 numbers", start=replace(unbroken, space=CodeSpace.of(torch.randn(9, 2))))

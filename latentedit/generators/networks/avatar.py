@@ -15,7 +15,12 @@ decoder which always draws the face upright in a canonical frame; the transform 
   whitened, which the weights absorb; Zhu et al., "Improved StyleGAN Embedding: Where are the Good
   Latents?" (2020), section 4. So a regression's coefficients point where codes really vary.
 
-No convolution runs above 36 x 36: the last one writes 4 x 4 pixels a cell (Shi et al., 2016).
+* A decoder works up to 36 x 36, where its head writes 4 x 4 pixels a cell (Shi et al., "Real-Time Single Image and
+  Video Super-Resolution Using an Efficient Sub-Pixel Convolutional Neural Network", 2016), and finishes at 72 x 72.
+
+A file of weights may hold a decoder without a finish, and the encoder that was trained in place of the smaller one that
+was made of it; its names say which
+(:meth:`latentedit.generators.avatar.AvatarNetworks.of`).
 """
 
 from __future__ import annotations
@@ -55,6 +60,28 @@ class ModulatedConv(nn.Module):
         return x + self.bias[None, :, None, None]
 
 
+class Finish(nn.Module):
+    """Flattens what is flat and draws lines through: pictures (n, 3, 144, 144) and features (n, c, 36, 36) -> pictures.
+
+    It starts as nothing: the last layer is zero until it is trained.
+    """
+
+    def __init__(self, features: int, width: int = 32) -> None:
+        super().__init__()
+        self.features = nn.Conv2d(features, 64, 1)
+        self.near = nn.Conv2d(12 + 16, width, 3, padding=1)
+        self.far = nn.Conv2d(width, width, 3, padding=2, dilation=2)
+        self.change = nn.Conv2d(width, 12, 3, padding=1)
+        nn.init.zeros_(self.change.weight)
+        nn.init.zeros_(self.change.bias)
+
+    def forward(self, picture: Tensor, features: Tensor) -> Tensor:
+        x = torch.cat([F.pixel_unshuffle(picture, 2), F.pixel_shuffle(self.features(features), 2)], 1)  # at 72 x 72
+        x = F.leaky_relu(self.near(x), 0.2)
+        x = F.leaky_relu(self.far(x), 0.2)
+        return picture + F.pixel_shuffle(self.change(x), 2)
+
+
 class Decoder(nn.Module):
     """Style codes, one per slot, to an upright face: (n, slots, w_dim) -> (n, 3, 144, 144)."""
 
@@ -62,11 +89,12 @@ class Decoder(nn.Module):
     plan = ((9, 192, 192), (9, 192, 192), (18, 192, 160), (18, 160, 128), (36, 128, 96), (36, 96, 80))
     slots = tuple(f"conv{i}" for i in range(len(plan))) + ("to_rgb",)
 
-    def __init__(self, w_dim: int = W_DIM) -> None:
+    def __init__(self, w_dim: int = W_DIM, *, finish: bool = True) -> None:
         super().__init__()
         self.const = nn.Parameter(torch.randn(1, self.plan[0][1], 9, 9) * 0.3)
         self.convs = nn.ModuleList(ModulatedConv(i, o, w_dim) for _, i, o in self.plan)
         self.to_rgb = ModulatedConv(self.plan[-1][2], 48, w_dim, demodulate=False)
+        self.finish = Finish(self.plan[-1][2]) if finish else None
 
     def forward(self, w: Tensor) -> Tensor:
         x = self.const.expand(len(w), -1, -1, -1)
@@ -74,7 +102,8 @@ class Decoder(nn.Module):
             if x.shape[-1] != side:
                 x = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
             x = F.leaky_relu(conv(x, w[:, i]), 0.2)
-        return F.pixel_shuffle(self.to_rgb(x, w[:, -1]), 4)
+        picture = F.pixel_shuffle(self.to_rgb(x, w[:, -1]), 4)
+        return picture if self.finish is None else self.finish(picture, x)
 
 
 def _block(inputs: int, outputs: int, stride: int = 2) -> nn.Sequential:
@@ -105,6 +134,34 @@ class StyleEncoder(nn.Module):
         features = torch.cat([self.whole(x), self.close(x[:, :, rows, columns])], 1)
         mean, log_variance = self.head(features).chunk(2, 1)
         return mean, log_variance.clamp(MIN_LOG_VARIANCE, 2.0)
+
+
+def _thin_block(inputs: int, middle: int, outputs: int) -> nn.Sequential:
+    """As ``_block`` at stride 2, its weights the product of two smaller ones."""
+    return nn.Sequential(
+        nn.Conv2d(inputs, middle, 3, 2, 1, bias=False), nn.Conv2d(middle, outputs, 1), nn.GroupNorm(8, outputs),
+        nn.LeakyReLU(0.2),
+    )  # fmt: skip
+
+
+class StyleReader(nn.Module):
+    """The mean of a :class:`StyleEncoder` alone, of a third of its weights: (n, 3, 144, 144) -> (n, Z_DIM)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.whole = nn.Sequential(
+            nn.PixelUnshuffle(4), _block(48, 96, 1), _block(96, 128), _thin_block(128, 64, 192),
+            _thin_block(192, 96, 256), nn.Conv2d(256, 64, 1), nn.Flatten(),
+        )  # fmt: skip
+        self.close = nn.Sequential(
+            nn.PixelUnshuffle(2), _block(12, 48, 1), _block(48, 64), _block(64, 96), _thin_block(96, 64, 128),
+            nn.Conv2d(128, 48, 1), nn.Flatten(),
+        )  # fmt: skip
+        self.head = nn.Linear(64 * 25 + 48 * 30, Z_DIM)
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows, columns = StyleEncoder.face
+        return self.head(torch.cat([self.whole(x), self.close(x[:, :, rows, columns])], 1))
 
 
 class PoseEncoder(nn.Module):
