@@ -1,9 +1,10 @@
-"""Writes the shipped files from the checkpoints: weights in half precision, tag list, contents, targets.
+"""Writes files from the checkpoints: weights in half precision, tag list, contents, targets.
 
-    python export.py RENDERS GENERATOR POSE FLOW TAGGER --out ../../data
+    python export.py RENDERS GENERATOR POSE FLOW TAGGER --out OUT
 
-RENDERS also holds `held` (Adventurer) and `ava` (Avataaars) from render.mjs; the last 64 Avataaars
-become contents in random poses, the last 200 held-out Adventurers the target set.
+The generator is what refine_generator.py and shrink_encoder.py go on from; assemble.py makes the final one. RENDERS
+also holds `held` (Adventurer) and `ava` (Avataaars) from render.mjs; the last 64 Avataaars become contents in random
+poses, the last 200 held-out Adventurers the target set.
 """
 
 from __future__ import annotations
@@ -70,10 +71,10 @@ def whiten(styler: Styler, decoder: Decoder, codes: Tensor) -> tuple[dict[str, T
 @torch.inference_mode()
 def generator_state(generator: Path, pose: Path, flow: Path) -> dict[str, Tensor]:
     trained = torch.load(generator, weights_only=True)["average"]
-    styler, decoder = Styler(TRAINING_W_DIM), Decoder(TRAINING_W_DIM)
+    styler, decoder = Styler(TRAINING_W_DIM), Decoder(TRAINING_W_DIM, finish=False)
     styler.load_state_dict(sub_state(trained, "styler"))
     decoder.load_state_dict(sub_state(trained, "decoder"))
-    networks = AvatarNetworks().eval()
+    networks = AvatarNetworks(finish=False, reader=False).eval()
     networks.style_encoder.load_state_dict(sub_state(trained, "style_encoder"))
     networks.pose_encoder.load_state_dict(torch.load(pose, weights_only=True)["average"])
     networks.flow.load_state_dict(torch.load(flow, weights_only=True)["average"])

@@ -116,7 +116,7 @@ def main() -> None:
     nets = {
         "style_encoder": StyleEncoder(),
         "styler": Styler(TRAINING_W_DIM),
-        "decoder": Decoder(TRAINING_W_DIM),
+        "decoder": Decoder(TRAINING_W_DIM, finish=False),
         "guide": Guide(),
     }
     for net in nets.values():
