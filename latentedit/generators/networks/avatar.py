@@ -72,8 +72,8 @@ class Finish(nn.Module):
         self.near = nn.Conv2d(12 + 16, width, 3, padding=1)
         self.far = nn.Conv2d(width, width, 3, padding=2, dilation=2)
         self.change = nn.Conv2d(width, 12, 3, padding=1)
-        nn.init.zeros_(self.change.weight)
-        nn.init.zeros_(self.change.bias)
+        for parameter in self.change.parameters():
+            nn.init.zeros_(parameter)
 
     def forward(self, picture: Tensor, features: Tensor) -> Tensor:
         x = torch.cat([F.pixel_unshuffle(picture, 2), F.pixel_shuffle(self.features(features), 2)], 1)  # at 72 x 72
