@@ -6,6 +6,7 @@ import functools
 import math
 import re
 import unicodedata
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -54,11 +55,22 @@ def headings(texts: Sequence[str], width: int, size: int) -> list[Heading]:
 
 
 def readable(text: str) -> str:
-    """A text as it can be shown: composed, on one line, letters that no font of this machine has as ``\\u521d``."""
+    """A text as it can be shown: composed, on one line, letters that no font of this machine has as ``\\u521d``.
+
+    A warning names these letters.
+    """
     plain = " ".join(unicodedata.normalize("NFC", text).split())
     if _file_for(frozenset(plain)) is not None:
         return plain
     known = _letters(_dejavu())
+    missing = "".join(dict.fromkeys(c for c in plain if ord(c) not in known))
+    if missing:
+        said = missing[:8].encode("ascii", "backslashreplace").decode()
+        warnings.warn(
+            f"no font here has the letters {missing[:8]!r}: pictures show {said}; "
+            "install a font that has them, such as Noto Sans CJK for Chinese, Japanese and Korean",
+            stacklevel=2,
+        )
     return "".join(c if ord(c) in known else c.encode("ascii", "backslashreplace").decode() for c in plain)
 
 
