@@ -64,13 +64,12 @@ def readable(text: str) -> str:
         return plain
     known = _letters(_dejavu())
     missing = "".join(dict.fromkeys(c for c in plain if ord(c) not in known))
-    if missing:
-        said = missing[:8].encode("ascii", "backslashreplace").decode()
-        warnings.warn(
-            f"no font here has the letters {missing[:8]!r}: pictures show {said}; "
-            "install a font that has them, such as Noto Sans CJK for Chinese, Japanese and Korean",
-            stacklevel=2,
-        )
+    said = missing[:8].encode("ascii", "backslashreplace").decode()
+    warnings.warn(
+        f"no font here has the letters {missing[:8]!r}: pictures show {said}; "
+        "install a font that has them, such as Noto Sans CJK for Chinese, Japanese and Korean",
+        stacklevel=2,
+    )
     return "".join(c if ord(c) in known else c.encode("ascii", "backslashreplace").decode() for c in plain)
 
 

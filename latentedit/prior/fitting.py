@@ -22,7 +22,7 @@ from latentedit.directions.pairs import TagRelations
 from latentedit.errors import DamagedFileError, LatentEditError
 from latentedit.generators.base import Generator
 from latentedit.generators.probe import probe_of
-from latentedit.prior.conditions import CHANNELS, Condition, regions_of, vector_width
+from latentedit.prior.conditions import CHANNELS, SIDE, Condition, regions_of, vector_width
 from latentedit.prior.flow import Examples, Lesson
 from latentedit.prior.networks import Surrogate, Velocity
 from latentedit.prior.reading import Reader, Reading, Stored, learn_to_read, look, stored
@@ -106,8 +106,10 @@ def learn(
         raise LatentEditError("a prior is fitted to samples, or to a generator alone")
     target = torch.device(device)
     known = _known(samples, generator, tags, tagger, recipe)
+    looked = generator is not None and recipe.pictures > 0 and bool(known.tags)
     if start is not None:
-        start.check(known.tags, known.codes.shape[1])
+        new = _velocity(start.space.width, len(known.tags), SIDE**2 if looked else 0, recipe)
+        start.check(known.tags, known.codes, new)
     related = _related(known.tags, relations)
     settings = json.dumps(
         [__version__, asdict(recipe), known.tags, related.tolist(),
@@ -119,7 +121,7 @@ def learn(
     said = lambda what: None if progress is None else (lambda done, total: progress(what, done, total))  # noqa: E731
     label, truncation = (None, 1.0) if samples is None else (samples.manifest.label, samples.manifest.truncation)
     cells, drawn = torch.empty(0, 0), torch.empty(0, known.codes.shape[1])
-    if generator is not None and recipe.pictures and known.tags:
+    if looked and generator is not None:
         seen = known.codes[: recipe.pictures]
         cells = kept.once(
             "looked", lambda: look(generator, seen, label=label, batch_size=batch_size, progress=said("look"))
@@ -137,7 +139,7 @@ def learn(
     regions = prepared["regions"].bool()
     velocity = _velocity(space.width, len(known.tags), regions.shape[1], recipe).to(target)
     if start is not None:
-        start.give(velocity)
+        velocity.load_state_dict(start.velocity.state_dict())
     lesson = Lesson(
         velocity, Examples(x, _said(reader, x, known), regions, related), steps=recipe.steps,
         batch_size=recipe.batch_size, learning_rate=recipe.learning_rate, seed=recipe.seed,
@@ -160,6 +162,7 @@ def learn(
         "samples": 0 if samples is None else len(samples), "pictures": len(cells),
         "reading": asdict(reading), "poor": list(reading.poor),
         "loss": float(np.mean(lesson.losses[-1000:])) if lesson.losses else None,
+        **({} if start is None else {"from": start.fingerprint()[:12]}),
     }  # fmt: skip
     return Learned(
         known.tags, held, known.codes.shape[1], space, reader,

@@ -1,10 +1,10 @@
 """Makes a smaller style encoder that reads what the trained one reads: a third of its weights.
 
-    python shrink_encoder.py RENDERS WEIGHTS CHECKPOINT --pictures 40000
+    python shrink_encoder.py RENDERS WEIGHTS CHECKPOINT --pictures 20000
 
 WEIGHTS is an exported generator. The smaller network starts from it, large layers as the product of the two that are
-nearest to them (a truncated singular value decomposition), and learns to give the same means. Takes a quarter of an
-hour, so it does not resume.
+nearest to them (a truncated singular value decomposition), and learns to give the same means. Takes minutes, so it
+does not resume.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def main() -> None:
     parser.add_argument("renders", type=Path)
     parser.add_argument("weights", type=Path, help="an exported generator")
     parser.add_argument("checkpoint", type=Path)
-    parser.add_argument("--pictures", type=int, default=40_000, help="pictures to see in all")
+    parser.add_argument("--pictures", type=int, default=20_000, help="pictures to see in all")
     options = parser.parse_args()
 
     torch.manual_seed(0)

@@ -72,6 +72,10 @@ def test_fit_prior(sampled: Run) -> None:
     found = le.Prior.load(PRIOR)
     assert found.generator_name == "torch:toy:ToyGenerator" and set(told["poor"]) == set(found.about["poor"])
     assert "--force" in one_error(sampled(*FIT, "--quiet"))
+    on = (*FIT, "--from", PRIOR, "--out", "on.safetensors", "--quiet")
+    assert "the prior to start from knows" in one_error(sampled(*on, "--tag", "smile"))
+    assert "nowhere.safetensors" in one_error(sampled(*FIT, "--from", "nowhere.safetensors", "--force"))
+    assert sampled(*on)[0] == 0 and le.Prior.load("on.safetensors").about["from"]
     code, out, err = sampled(*FIT, "--tag", "Smile", "--tag", "red hair", "--quiet", "--force")
     assert code == 0 and err == "" and "a prior of 2 tags" in out and "latentedit edit --tag smile" in out
     assert sampled("edit", *TOY, "--tag", "smile", "-n", 2, "--quiet")[0] == 0

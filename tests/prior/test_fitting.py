@@ -136,15 +136,25 @@ def test_a_fit_learns_on_from_another_prior(unbroken: le.Prior) -> None:
         pairs = zip(found.velocity.state_dict().values(), unbroken.velocity.state_dict().values(), strict=True)
         return float(sum((x - y).square().sum() for x, y in pairs))
 
+    assert "from" not in anew.about and len(again.about["from"]) == 12
     assert 0 < far(again) < 0.01 * far(anew)  # one step away from where that one ended
     assert torch.equal(again.space.axes, unbroken.space.axes) and not torch.equal(anew.space.axes, unbroken.space.axes)
 
 
 def test_a_start_that_does_not_fit(unbroken: le.Prior) -> None:
     def refused(words: str, recipe: PriorRecipe = TINY, **given: Any) -> None:
+        seen: list[str] = []
         with pytest.raises(MismatchError, match=words):
-            le.Prior.fit(samples(), generator=generator, recipe=recipe, **{"start": unbroken} | given)
+            le.Prior.fit(
+                samples(), generator=generator, recipe=recipe, **{"start": unbroken} | given,
+                progress=lambda what, done, total: seen.append(what),
+            )  # fmt: skip
+        assert not seen  # before anything long
 
     refused(f"knows {len(unbroken.tags)} tags, and 1 are to be learned: .* is a tag of one", tags=["smile"])
     refused("network of other layers", replace(TINY, pictures=0))
+    other = replace(unbroken.space, mean=unbroken.space.mean + 2 * unbroken.space.axes[0] * unbroken.space.deviation[0])
+    refused("codes lie elsewhere .* by up to 2", start=replace(unbroken, space=other))
+    wider = replace(unbroken.space, deviation=unbroken.space.deviation / 2)
+    refused(r"to 2\.?\d* times as wide", start=replace(unbroken, space=wider))
     refused("is of codes of 2 numbers", start=replace(unbroken, space=CodeSpace.of(torch.randn(9, 2))))

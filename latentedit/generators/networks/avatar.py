@@ -19,8 +19,7 @@ decoder which always draws the face upright in a canonical frame; the transform 
   Video Super-Resolution Using an Efficient Sub-Pixel Convolutional Neural Network", 2016), and finishes at 72 x 72.
 
 A file of weights may hold a decoder without a finish, and the encoder that was trained in place of the smaller one that
-was made of it; its names say which
-(:meth:`latentedit.generators.avatar.AvatarNetworks.of`).
+was made of it; its names say which (:meth:`latentedit.generators.avatar.AvatarNetworks.of`).
 """
 
 from __future__ import annotations
