@@ -95,6 +95,8 @@ def weight_names(path: Path) -> list[str]:
     Raises:
         DamagedFileError: the file is missing or truncated.
     """
+    if not path.is_file():
+        raise DamagedFileError(f"{path}: there is no such file")
     with named(path, "safetensors"):
         try:
             with safe_open(path, framework="numpy") as file:

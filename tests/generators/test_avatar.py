@@ -147,6 +147,8 @@ def test_bad_input_is_told_in_a_line(tmp_path):
     (tmp_path / "cut.safetensors").write_bytes(shipped("data/avatar-generator.safetensors").read_bytes()[:1000])
     with pytest.raises(DamagedFileError, match="cut.safetensors"):
         load_generator(f"avatar:{tmp_path / 'cut.safetensors'}")
+    with pytest.raises(DamagedFileError, match="nowhere.safetensors: there is no such file"):
+        load_generator(f"avatar:{tmp_path / 'nowhere.safetensors'}")
     with pytest.raises(LatentEditError, match="KIND:"):
         load_generator(str(tmp_path / "cut.safetensors"))
     with pytest.raises(LatentEditError, match="no options"):
