@@ -165,7 +165,7 @@ def _text_of_editor(described: EditorInfo) -> str:
         lines.append(f"  loss        {described.loss:.4f}")
     for i, one in enumerate(described.reading[:5]):
         note = "" if one.read else ", known only from samples"
-        lines.append(f"  {'' if i else 'read worst':<11} {one.tag}: area under the ROC curve {one.area:.3f}{note}")
+        lines.append(f"  {'' if i else 'read worst':<11} {one.tag}: area under the ROC curve {one.shown_area}{note}")
     return "\n".join(lines)
 
 

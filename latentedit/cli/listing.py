@@ -133,7 +133,7 @@ def _list_prior(file: Path, as_json: bool) -> None:
         return
     order = {tag: i for i, tag in enumerate(described.tags)}
     rows = [
-        [one.tag, f"{one.area:.3f}", f"{one.right:.1%}", "codes" if one.read else "samples alone"]
+        [one.tag, one.shown_area, f"{one.right:.1%}", "codes" if one.read else "samples alone"]
         for one in sorted(described.reading, key=lambda one: order[one.tag])
     ]
     click.echo(table(["tag", "area under ROC", "right", "known from"], rows))

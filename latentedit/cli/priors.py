@@ -54,7 +54,7 @@ STAGES = {"look": "look at pictures", "draw": "draw codes", "read": "learn to re
     "start",
     type=Place(),
     metavar="PRIOR",
-    help="learn on where this one's flow stands; it knows the same tags",
+    help="learn on where this one's flow stands; it knows these tags, or more",
 )
 @common
 def fit_prior(

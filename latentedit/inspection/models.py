@@ -100,7 +100,7 @@ class ReadTag:
 
     Attributes:
         tag: which.
-        area: under the ROC curve; NaN where that is not known.
+        area: under the ROC curve; NaN where that is not known, as no held-out sample has the tag, or all have it.
         right: share on the right side of a half.
         read: False where that was too poor, and the tag is known only from samples.
     """
@@ -109,6 +109,11 @@ class ReadTag:
     area: float
     right: float
     read: bool
+
+    @property
+    def shown_area(self) -> str:
+        """The area as tables show it."""
+        return "not known" if math.isnan(self.area) else f"{self.area:.3f}"
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,8 @@ KINDS = ("looked", "drawn", "prepared", "flow")
 KEEP_EVERY = 60.0
 """Seconds between two states of the flow that are kept."""
 DRAWN_AT_ONCE = 2000
+GENTLY = 0.3
+"""Share of the learning rate for a flow that starts at another prior's: it has found its way, and shall not lose it."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ class PriorRecipe:
         most_tags: known at most, where none are named.
         hidden, depth: width and number of the flow's layers.
         batch_size: codes a step.
-        learning_rate: of AdamW, at its highest.
+        learning_rate: of AdamW, at its highest; a prior that starts at another one takes three tenths of it.
         seed: of everything random.
     """
 
@@ -108,8 +110,8 @@ def learn(
     known = _known(samples, generator, tags, tagger, recipe)
     looked = generator is not None and recipe.pictures > 0 and bool(known.tags)
     if start is not None:
-        new = _velocity(start.space.width, len(known.tags), SIDE**2 if looked else 0, recipe)
-        start.check(known.tags, known.codes, new)
+        start = start.of_tags(known.tags)
+        start.check(known.codes, _velocity(start.space.width, len(known.tags), SIDE**2 if looked else 0, recipe))
     related = _related(known.tags, relations)
     settings = json.dumps(
         [__version__, asdict(recipe), known.tags, related.tolist(),
@@ -142,7 +144,8 @@ def learn(
         velocity.load_state_dict(start.velocity.state_dict())
     lesson = Lesson(
         velocity, Examples(x, _said(reader, x, known), regions, related), steps=recipe.steps,
-        batch_size=recipe.batch_size, learning_rate=recipe.learning_rate, seed=recipe.seed,
+        batch_size=recipe.batch_size, learning_rate=recipe.learning_rate * (1 if start is None else GENTLY),
+        seed=recipe.seed,
         autocast=torch.bfloat16 if prepared["bfloat16"] else None,
     )  # fmt: skip
     if (found := kept.read("flow")) is not None:

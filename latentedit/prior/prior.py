@@ -145,13 +145,13 @@ class Prior:
             device: as in torch.
             batch_size: pictures decoded at once.
             progress: called with (what is being done, how much of it is, how much there is).
-            start: a prior that knows the same tags, whose flow learns on: of more samples, or of a generator that was
-                trained a little further and has the same codes. How codes are read is learned anew, so fewer samples
-                than it had make a worse one. None: it begins at nothing.
+            start: a prior that knows these tags, or more, whose flow learns on: of more samples, or of a generator
+                that was trained a little further and has the same codes. How codes are read is learned anew, so fewer
+                samples than it had make a worse one. None: it begins at nothing.
 
         Raises:
             UnknownNameError: a tag that the tagger does not have.
-            MismatchError: samples of another generator, or a prior of other tags or codes to start from.
+            MismatchError: samples of another generator, or a start of other codes, or without these tags.
             LatentEditError: a tag that no sample has, too few codes, or a generator that cannot be looked at.
         """
         opened = open_samples(source) if isinstance(source, (str, Path)) else source

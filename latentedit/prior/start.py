@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor
 
 from latentedit.errors import MismatchError
@@ -32,29 +34,44 @@ class Start:
     space: CodeSpace
     velocity: Velocity
 
-    def check(self, tags: tuple[str, ...], codes: Tensor, velocity: Velocity) -> None:
+    def of_tags(self, tags: Sequence[str]) -> Start:
+        """The same prior without its other tags, as if they were never named.
+
+        Raises:
+            MismatchError: a tag that it does not know.
+        """
+        unknown = [tag for tag in tags if tag not in self.tags]
+        if unknown:
+            raise MismatchError(
+                f"the prior to start from knows {len(self.tags)} tags and not {unknown[0]!r}; name tags that it knows "
+                "(--tag), or start from none (--from)"
+            )
+        state, known = dict(self.velocity.state_dict()), len(self.tags)
+        of = [self.tags.index(tag) for tag in tags]
+        columns = [*of, *(known + j for j in of)]  # Condition.vector: scores, what is named, and the cells
+        weight = state["condition.0.weight"]
+        state["condition.0.weight"] = torch.cat([weight[:, columns], weight[:, 2 * known :]], 1)
+        hidden, wide = state["condition.0.weight"].shape
+        with torch.random.fork_rng(devices=[]):
+            velocity = Velocity(self.velocity.enter.in_features, wide, hidden=hidden, depth=len(self.velocity.layers))
+        velocity.load_state_dict(state)
+        return replace(self, tags=tuple(tags), velocity=velocity)
+
+    def check(self, codes: Tensor, velocity: Velocity) -> None:
         """Refuse to start what cannot go on from there, before anything long is done.
 
         Args:
-            tags: to learn.
             codes: (n, d) of samples; none of a generator alone.
             velocity: a network as the new prior will have it.
 
         Raises:
-            MismatchError: other tags, codes of another width or that lie elsewhere, or a network of other layers.
+            MismatchError: codes of another width or that lie elsewhere, or a network of other layers.
         """
         width = self.space.axes.shape[1]
         if codes.shape[1] != width:
             raise MismatchError(
                 f"the prior to start from is of codes of {width} numbers, and these have {codes.shape[1]}; "
                 "start from none (--from)"
-            )
-        if tags != self.tags:
-            one = sorted(set(tags) ^ set(self.tags))
-            what = f"{one[0]} is a tag of one of them alone" if one else "their order differs"
-            raise MismatchError(
-                f"the prior to start from knows {len(self.tags)} tags, and {len(tags)} are to be learned: {what}; "
-                "name the same tags (--tag), or start from none (--from)"
             )
         own, held = (
             {name: tuple(value.shape) for name, value in network.state_dict().items()}

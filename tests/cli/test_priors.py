@@ -73,10 +73,11 @@ def test_fit_prior(sampled: Run) -> None:
     assert found.generator_name == "torch:toy:ToyGenerator" and set(told["poor"]) == set(found.about["poor"])
     assert "--force" in one_error(sampled(*FIT, "--quiet"))
     on = (*FIT, "--from", PRIOR, "--out", "on.safetensors", "--quiet")
-    assert "the prior to start from knows" in one_error(sampled(*on, "--tag", "smile"))
     assert "nowhere.safetensors" in one_error(sampled(*FIT, "--from", "nowhere.safetensors", "--force"))
-    assert sampled(*on)[0] == 0 and le.Prior.load("on.safetensors").about["from"]
+    assert sampled(*on, "--tag", "smile")[0] == 0 and le.Prior.load("on.safetensors").tags == ("smile",)
+    assert sampled(*on, "--force")[0] == 0 and le.Prior.load("on.safetensors").about["from"]
     code, out, err = sampled(*FIT, "--tag", "Smile", "--tag", "red hair", "--quiet", "--force")
+    assert "knows 2 tags and not" in one_error(sampled(*on, "--from", PRIOR, "--force"))
     assert code == 0 and err == "" and "a prior of 2 tags" in out and "latentedit edit --tag smile" in out
     assert sampled("edit", *TOY, "--tag", "smile", "-n", 2, "--quiet")[0] == 0
 
@@ -223,6 +224,15 @@ def test_files_of_another_generator_are_refused(both: Run) -> None:
 
 
 # ---- other commands
+
+
+def test_an_area_that_is_not_known_is_called_that(both: Run) -> None:
+    found = le.Prior.load(PRIOR)
+    found.about["reading"]["area"][found.tags[0]] = float("nan")  # no held-out sample had the tag
+    found.save("rare.safetensors")
+    assert f"{found.tags[0]}: area under the ROC curve not known" in both("info", "rare.safetensors")[1]
+    assert "not known" in both("list", "directions", "rare.safetensors")[1]
+    assert json.loads(both("info", "rare.safetensors", "--json")[1])["reading"][0]["area"] is None
 
 
 def test_info_and_list(both: Run) -> None:

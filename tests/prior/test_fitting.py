@@ -14,10 +14,12 @@ from toy_prior import TINY, codes, generator, samples
 import latentedit as le
 from latentedit.errors import LatentEditError, MismatchError
 from latentedit.prior import fitting
-from latentedit.prior.conditions import regions_of
+from latentedit.prior.conditions import Condition, regions_of
 from latentedit.prior.fitting import PriorRecipe
+from latentedit.prior.networks import Velocity
 from latentedit.prior.plan import plan_of
 from latentedit.prior.space import CodeSpace
+from latentedit.prior.start import Start
 
 
 def stopping(stage: str, at: int, seen: list[str]) -> Callable[[str, int, int], None]:
@@ -141,6 +143,24 @@ def test_a_fit_learns_on_from_another_prior(unbroken: le.Prior) -> None:
     assert torch.equal(again.space.axes, unbroken.space.axes) and not torch.equal(anew.space.axes, unbroken.space.axes)
 
 
+def test_a_start_without_some_tags_is_as_if_they_were_never_named(unbroken: le.Prior) -> None:
+    start = Start(unbroken.tags, unbroken.space, unbroken.velocity)
+    fewer = start.of_tags(["smile", unbroken.tags[0]])
+    k, cells = len(unbroken.tags), unbroken.regions.shape[1]
+    j = [unbroken.tags.index(tag) for tag in fewer.tags]
+    scores, named, look = torch.rand(5, 2), torch.ones(5, 2), torch.randn(5, 3 * cells)
+    everything = Condition(torch.zeros(5, k), torch.zeros(5, k), look, torch.ones(5, cells))
+    everything.scores[:, j], everything.named[:, j] = scores, named
+    x, t = torch.randn(5, start.space.width), torch.rand(5, 1)
+
+    def at(velocity: Velocity, condition: Condition) -> torch.Tensor:
+        return velocity(x, t, velocity.condition(condition.vector()))
+
+    short = Condition(scores, named, look, torch.ones(5, cells))
+    assert torch.allclose(at(fewer.velocity, short), at(start.velocity, everything), atol=1e-5)
+    assert fewer.tags == ("smile", unbroken.tags[0]) and start.of_tags(start.tags).fingerprint() == start.fingerprint()
+
+
 def test_a_start_that_does_not_fit(unbroken: le.Prior) -> None:
     def refused(words: str, recipe: PriorRecipe = TINY, **given: Any) -> None:
         seen: list[str] = []
@@ -151,7 +171,8 @@ def test_a_start_that_does_not_fit(unbroken: le.Prior) -> None:
             )  # fmt: skip
         assert not seen  # before anything long
 
-    refused(f"knows {len(unbroken.tags)} tags, and 1 are to be learned: .* is a tag of one", tags=["smile"])
+    few = Start(unbroken.tags, unbroken.space, unbroken.velocity).of_tags(["smile"])
+    refused("knows 1 tags and not", start=replace(unbroken, tags=few.tags, velocity=few.velocity))
     refused("network of other layers", replace(TINY, pictures=0))
     other = replace(unbroken.space, mean=unbroken.space.mean + 2 * unbroken.space.axes[0] * unbroken.space.deviation[0])
     refused("codes lie elsewhere .* by up to 2", start=replace(unbroken, space=other))
