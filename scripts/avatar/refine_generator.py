@@ -3,7 +3,8 @@
     python refine_generator.py RENDERS WEIGHTS CHECKPOINT --pictures 60000
 
 WEIGHTS is an exported generator (export.py). Its mapping, its styler and its encoders stay as they are, so that a seed
-stays a face. For the first eighth of the pictures the finish learns alone, to draw the render from what the decoder
+stays a face. Every hair shape is seen equally often: of the faces that lose their colour or length, most have one of
+three rare ones. For the first eighth of the pictures the finish learns alone, to draw the render from what the decoder
 made of it; then both learn. Loss: absolute error and that of neighbouring differences, alike everywhere, so that flat
 areas become flat; and, a little, the weighted one of train_generator.py. CHECKPOINT is written every two minutes; the
 same command resumes.
@@ -14,10 +15,11 @@ from __future__ import annotations
 import argparse
 import math
 import time
+from collections import Counter
 from pathlib import Path
 
 import torch
-from renders import load_pixels, to_images
+from renders import load_parts, load_pixels, to_images
 from torch import Tensor
 from train_generator import as_the_encoder_sees, detail_weight, save
 
@@ -74,6 +76,9 @@ def main() -> None:
         torch.manual_seed(seen)
     live = decoder.state_dict()
     pictures = torch.cat([load_pixels(options.renders / f"adv{i}") for i in (0, 1)])
+    shapes = [parts["hair"] for i in (0, 1) for parts in load_parts(options.renders / f"adv{i}")]
+    often = Counter(shapes)
+    weights = torch.tensor([1 / often[shape] for shape in shapes])
     started = saved = time.monotonic()
     while seen < options.pictures:
         alone = seen < ALONE * options.pictures
@@ -81,12 +86,13 @@ def main() -> None:
             group["lr"] = high * rate(seen, options.pictures)
         for parameter in rest:
             parameter.requires_grad_(not alone)
-        target = to_images(pictures[torch.randint(0, len(pictures), (BATCH,))])
+        target = to_images(pictures[torch.multinomial(weights, BATCH, replacement=True)])
         target = target.contiguous(memory_format=torch.channels_last)
         with torch.no_grad():
             view = as_the_encoder_sees(target).contiguous(memory_format=torch.channels_last)
             mean, log_variance = encoder(view)
-            codes = styler(mean + torch.randn_like(mean) * (0.5 * log_variance).exp())
+            noise = torch.rand(len(mean), 1) * torch.randn_like(mean)  # down to none, as pictures are read
+            codes = styler(mean + noise * (0.5 * log_variance).exp())
         with torch.autocast("cpu", torch.bfloat16, enabled=options.bfloat16):
             image = decoder(codes[:, None].expand(-1, len(Decoder.slots), -1))
         plain, weighted = losses(image.float(), target)
