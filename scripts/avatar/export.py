@@ -43,7 +43,9 @@ def half(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in state.items()}
 
 
-def whiten(styler: Styler, decoder: Decoder, codes: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+def whiten(
+    styler: Styler, decoder: Decoder, codes: Tensor, *, keep_axes: bool = False
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """States of a styler and a decoder whose style codes have unit covariance and W_DIM numbers.
 
     With codes = mean + white @ widen.T, the styler's last layer and the decoder's affine layers absorb the
@@ -51,13 +53,16 @@ def whiten(styler: Styler, decoder: Decoder, codes: Tensor) -> tuple[dict[str, T
 
     Args:
         styler, decoder: as trained.
-        codes: style codes (n, TRAINING_W_DIM) of random faces.
+        codes: style codes (n, TRAINING_W_DIM) of random faces; (n, W_DIM) with ``keep_axes``.
+        keep_axes: turned back from the principal components, so that codes stay as near to what they were as can be.
     """
     codes = codes.double()
     mean = codes.mean(0)  # (TRAINING_W_DIM,)
     values, u = torch.linalg.eigh(torch.cov(codes.T))
     values, u = values[-W_DIM:].flip(0), u[:, -W_DIM:].flip(1)
     narrow, widen = u / values.sqrt(), u * values.sqrt()  # (TRAINING_W_DIM, W_DIM) both
+    if keep_axes:
+        narrow, widen = narrow @ u.T, widen @ u.T
     styled = {name: tensor.double() for name, tensor in styler.state_dict().items()}
     styled["4.weight"], styled["4.bias"] = narrow.T @ styled["4.weight"], narrow.T @ (styled["4.bias"] - mean)
     drawn = {name: tensor.double() for name, tensor in decoder.state_dict().items()}
